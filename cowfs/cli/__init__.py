@@ -1,0 +1,1 @@
+"""The command line of cowfs: one module per command, imported when it is used."""

@@ -1,0 +1,137 @@
+"""The words of cowfs as values: no I/O, imported by everything.
+
+A *layer* is a directory tree in overlayfs's format; *lowers* are read-only layers, the *upper* takes the changes;
+the *merged* tree is what a mount shows. A *base* is what a command line names as IMAGE. A *run* is one
+command in a throw-away copy of a base, and what is kept of it.
+"""
+
+import stat as stat_bits
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Attr(NamedTuple):
+    """The attributes of one file of the merged tree: ``struct stat`` with times in integer nanoseconds."""
+
+    ino: int
+    mode: int  # type and permission bits, as st_mode
+    nlink: int
+    uid: int
+    gid: int
+    rdev: int
+    size: int  # bytes
+    blocks: int  # 512-byte units
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Kind(Enum):
+    """The type of a file, in the words that the command lines and JSON use."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    CHAR = "char"
+    BLOCK = "block"
+    FIFO = "fifo"
+    SOCKET = "socket"
+
+    @classmethod
+    def of(cls, mode: int) -> "Kind":
+        """The kind that the type bits of ``mode`` (st_mode) say."""
+        return _KINDS[stat_bits.S_IFMT(mode)]
+
+
+_KINDS = {
+    stat_bits.S_IFREG: Kind.FILE,
+    stat_bits.S_IFDIR: Kind.DIRECTORY,
+    stat_bits.S_IFLNK: Kind.SYMLINK,
+    stat_bits.S_IFCHR: Kind.CHAR,
+    stat_bits.S_IFBLK: Kind.BLOCK,
+    stat_bits.S_IFIFO: Kind.FIFO,
+    stat_bits.S_IFSOCK: Kind.SOCKET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The part of an OCI image config that decides how a command starts (image-spec, config.md)."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()  # "NAME=value"; entries without "=" were dropped
+    user: str = ""
+    working_dir: str = ""
+    volumes: tuple[str, ...] = ()
+    exposed_ports: tuple[str, ...] = ()
+    stop_signal: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One layer of a base. ``number`` counts from the bottom, from 1, as an image's history does."""
+
+    number: int
+    directory: Path  # the tree itself, in overlayfs's format
+    diff_id: str = ""  # "sha256:<64 hex>", empty for a plain directory
+    size: int = 0  # bytes of the uncompressed tar, 0 if not known
+    created_by: str = ""  # the history line that made it, empty if not known
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a source on a command line resolved to: layers, and how a command starts in them."""
+
+    source: str  # as typed
+    layers: tuple[LayerInfo, ...]  # bottom first
+    config: ImageConfig = field(default_factory=ImageConfig)
+    digest: str = ""  # the manifest's digest, empty for directories
+    host: bool = False  # the layers are the machine's own root
+
+    @property
+    def lowers(self) -> tuple[Path, ...]:
+        """The layer directories, the top one first, as MountOptions wants them."""
+        return tuple(layer.directory for layer in reversed(self.layers))
+
+
+class RunState(Enum):
+    """Where a run is in its life. ``LOST`` is a run whose launcher was killed before it could seal it."""
+
+    RUNNING = "running"
+    DISCARDED = "discarded"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is kept of one run (run.json, docs/format.md). Times are seconds since the epoch."""
+
+    id: str  # 12 hex digits, also the hostname
+    directory: Path
+    source: str
+    lowers: tuple[Path, ...]  # top first, absolute
+    command: tuple[str, ...]
+    name: str = ""
+    digest: str = ""
+    host: bool = False
+    env_names: tuple[str, ...] = ()  # without values: they hold secrets
+    hidden: tuple[Path, ...] = ()  # directories of the lowers that appeared empty inside
+    volumes: tuple[str, ...] = ()  # paths inside that were not part of the merge
+    started: float = 0.0
+    ended: float | None = None
+    exit_status: int | None = None
+    state: RunState = RunState.RUNNING
+
+    @property
+    def upper(self) -> Path:
+        """The directory that holds the changes, in overlayfs's format."""
+        return self.directory / "upper"
+
+    @property
+    def work(self) -> Path:
+        """overlayfs's work directory, on the same file system as the upper."""
+        return self.directory / "work"

@@ -1,0 +1,48 @@
+"""Every file name, extended attribute and JSON key that we write, each with one sentence.
+
+The marks are overlayfs's own (kernel: fs/overlayfs/overlayfs.h, Documentation/filesystems/overlayfs.rst), so that
+the kernel can mount what we wrote and we what it wrote.
+"""
+
+from typing import Final
+
+# --- marks in layers and uppers, after the prefix "trusted." or, without privilege, "user." -----------------
+OVERLAY_TRUSTED: Final = b"trusted.overlay."  # the namespace that only CAP_SYS_ADMIN can touch
+OVERLAY_USER: Final = b"user.overlay."  # the namespace of a mount without privilege ("userxattr")
+OPAQUE: Final = b"opaque"  # on a directory: "y" hides the directories below it; "x" says it holds xattr whiteouts
+WHITEOUT: Final = b"whiteout"  # on an empty regular file in a directory whose opaque is "x": a whiteout
+REDIRECT: Final = b"redirect"  # where the lower copy is: a name (same parent) or an absolute path in the merge
+METACOPY: Final = b"metacopy"  # on a regular file: its data is still in a lower
+ORIGIN: Final = b"origin"  # the encoded file handle of the lower file that this was copied up from
+IMPURE: Final = b"impure"  # on a directory: "y" says that it may hold files with an origin
+NLINK: Final = b"nlink"  # on an index entry: the link count of the merged file relative to upper or lower
+UPPER: Final = b"upper"  # on a directory index entry: the encoded handle of the upper directory
+UUID: Final = b"uuid"  # on the upper root: the uuid of the overlay
+ESCAPE: Final = b"overlay."  # "trusted.overlay.overlay.X" is how a layer stores an ordinary "trusted.overlay.X"
+
+WHITEOUT_RDEV: Final = 0  # a character device 0/0 is a whiteout
+OCI_WHITEOUT: Final = b".wh."  # in a layer's tar: the name after it is deleted in the layers below
+OCI_OPAQUE: Final = b".wh..wh..opq"  # in a layer's tar: its directory hides the layers below
+
+# --- the work directory -----------------------------------------------------------------------------------
+WORK: Final = b"work"  # where a copy is built before one rename publishes it
+INDEX: Final = b"index"  # hex of an origin handle -> the upper file that all links of that lower file share
+
+# --- the store: /var/lib/cowfs, 0700 ----------------------------------------------------------------------
+STORE_DEFAULT: Final = "/var/lib/cowfs"
+STORE_ENV: Final = "COWFS_ROOT"  # names another store; --root on a command line comes before it
+IMAGES: Final = "images"  # a file per reference: manifest digest and config
+BLOBS: Final = "blobs/sha256"  # manifests, configs, half-downloaded layers
+LAYERS: Final = "layers/sha256"  # a directory per diffID; listed means complete on disk
+LAYER_ROOT: Final = "root"  # the tree of a layer
+LAYER_JSON: Final = "layer.json"  # facts about a layer, written before it is published
+RUNS: Final = "runs"  # a directory per run
+STAGING: Final = "staging"  # what is being built; each entry holds a flock while its maker lives
+LOCKS: Final = "locks"  # flock files: the store's own, one per image
+
+# --- a run: runs/<id>/ -----------------------------------------------------------------------------------
+RUN_JSON: Final = "run.json"  # the record of a run, replaced by one rename
+RUN_LOCK: Final = "lock"  # flocked by the launcher as long as the run lives
+RUN_UPPER: Final = "upper"
+RUN_WORK: Final = "work"
+RUN_MERGED: Final = "merged"  # the mount point, inside the launcher's own mount namespace

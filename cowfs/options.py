@@ -1,0 +1,37 @@
+"""MountOptions: everything that decides what a mount is, parsed once and frozen.
+
+Only command lines build one; the file system reads it and never looks at the environment.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """One mount.
+
+    ``lowers`` are the read-only directories, the top one first, as in overlayfs's ``lowerdir=``.
+    ``upper`` and ``work`` are both given or both None; they lie on one file system (a rename joins them).
+    ``hidden`` are absolute paths of directories in the lowers that appear empty inside: pseudo file systems
+    and our own store when ``/`` is a lower.
+    """
+
+    lowers: tuple[Path, ...]
+    upper: Path | None = None
+    work: Path | None = None
+    read_only: bool = False
+    volatile: bool = False  # fsync is not passed on: the upper is to be thrown away (overlayfs "volatile")
+    userxattr: bool = False  # marks are user.overlay.* instead of trusted.overlay.* (overlayfs "userxattr")
+    live_lower: bool = False  # the lowers may change underneath: "/" of a running machine
+    hidden: frozenset[Path] = field(default_factory=frozenset)
+    allow_other: bool = True
+    allow_suid: bool = False
+    allow_dev: bool = False
+    source: str = "cowfs"  # the first field of /proc/mounts
+    transport: str = "auto"  # "auto", "plain", or a list of levers as cowfs.fuse.transport documents
+
+    @property
+    def writable(self) -> bool:
+        """True when the mount has an upper and is not forced read-only."""
+        return self.upper is not None and not self.read_only
