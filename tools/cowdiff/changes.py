@@ -1,0 +1,149 @@
+"""What a change is, and which class it belongs to: pure values and rules, no I/O.
+
+``scan`` finds pairs of "what the base had" and "what the merged tree has" and asks this module for the verdict;
+``render`` shows it. A row of this table is a row of the test:
+
+    base had       merged tree has     what differs                  class
+    -------------  ------------------  ----------------------------  ---------
+    nothing        something           -                             added
+    something      nothing             -                             removed
+    (elsewhere)    it, at a new path   anything                      renamed
+    one kind       another kind        -                             replaced
+    a directory    a directory         nothing, or times that the    None: not a change
+                                       entries below explain
+    the same kind  the same kind       content, target or device     modified
+    the same kind  the same kind       mode, owner or xattrs only    metadata
+    the same kind  the same kind       times only                    touched
+    the same kind  the same kind       nothing                       identical
+
+*Touched* is what ``touch`` or a rewrite with the same bytes leaves; *identical* was copied up (opened for writing) and
+is as it was. Neither is "modified". What was created and removed again leaves no trace in an upper; only a journal
+can tell.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cowfs.model import Kind
+
+
+class ChangeClass(Enum):
+    """The class of a change, in the words of the JSON output."""
+
+    ADDED = "added"
+    MODIFIED = "modified"
+    METADATA = "metadata"
+    TOUCHED = "touched"
+    IDENTICAL = "identical"
+    REPLACED = "replaced"
+    RENAMED = "renamed"
+    REMOVED = "removed"
+
+
+class Difference(Enum):
+    """One respect in which two versions of the same kind differ."""
+
+    CONTENT = "content"
+    TARGET = "target"  # of a symbolic link
+    DEVICE = "device"  # the numbers of a device node
+    MODE = "mode"
+    OWNER = "owner"
+    XATTRS = "xattrs"
+    TIMES = "times"  # the modification time
+
+
+SUBSTANCE = frozenset({Difference.CONTENT, Difference.TARGET, Difference.DEVICE})
+METADATA = frozenset({Difference.MODE, Difference.OWNER, Difference.XATTRS})
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One file on one side of the comparison. ``mode`` is the permission bits alone, 0 to 0o7777."""
+
+    kind: Kind
+    size: int  # bytes; 0 for what has no content
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    ctime_ns: int
+    nlink: int = 1
+    rdev: int = 0
+    target: bytes = b""
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()  # sorted; overlayfs's own marks are not among them
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed path. Paths are absolute in the run's root; a removed path is named as the base knew it."""
+
+    path: bytes
+    change: ChangeClass
+    before: Version | None
+    after: Version | None
+    differs: frozenset[Difference] = frozenset()
+    before_path: bytes | None = None  # where the base has it if elsewhere: it, or a directory above it, was renamed
+    overwrote: Version | None = None  # what the base had at the new path of something renamed
+    link_to: bytes | None = None  # an added hard link: another name of the same file
+    other_names: int = 0  # names in the base that share the file, changed with it, and are not listed
+    base_changed: bool = False  # the base is a live system, and its file is newer than the run's start
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of file that is there now, or was there."""
+        version = self.after or self.before
+        assert version is not None
+        return version.kind
+
+
+def differences(before: Version, after: Version, *, same_content: bool) -> frozenset[Difference]:
+    """In what two versions differ. ``same_content`` counts for regular files alone; a link has no mode of its own."""
+    found = {
+        Difference.CONTENT: before.kind is after.kind is Kind.FILE and not same_content,
+        Difference.TARGET: before.target != after.target,
+        Difference.DEVICE: before.rdev != after.rdev,
+        Difference.MODE: before.mode != after.mode and Kind.SYMLINK not in (before.kind, after.kind),
+        Difference.OWNER: (before.uid, before.gid) != (after.uid, after.gid),
+        Difference.XATTRS: before.xattrs != after.xattrs,
+        Difference.TIMES: before.mtime_ns != after.mtime_ns,
+    }
+    return frozenset(difference for difference, differs in found.items() if differs)
+
+
+def classify(
+    before: Version | None,
+    after: Version | None,
+    differs: frozenset[Difference],
+    *,
+    moved: bool = False,
+    entries_changed: bool = False,
+) -> ChangeClass | None:
+    """The class of a pair, by the table above; None where nothing changed.
+
+    ``moved``: ``before`` lay at another path, which is gone. ``entries_changed``: names in this directory came or
+    went, so that its time differs by itself.
+    """
+    if before is None or after is None:
+        return _came_or_went(before, after)
+    if moved:
+        return ChangeClass.RENAMED
+    if before.kind is not after.kind:
+        return ChangeClass.REPLACED
+    if differs & SUBSTANCE:
+        return ChangeClass.MODIFIED
+    if differs & METADATA:
+        return ChangeClass.METADATA
+    if after.kind is Kind.DIRECTORY and (entries_changed or not differs):
+        return None
+    return ChangeClass.TOUCHED if differs else ChangeClass.IDENTICAL
+
+
+def _came_or_went(before: Version | None, after: Version | None) -> ChangeClass | None:
+    if after is not None:
+        return ChangeClass.ADDED
+    return ChangeClass.REMOVED if before is not None else None
+
+
+def order(path: bytes) -> bytes:
+    """The sort key of a path: a directory, then all that is in it, before the next name."""
+    return path.replace(b"/", b"\0")

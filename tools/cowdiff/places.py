@@ -1,0 +1,126 @@
+"""Reading one entry of a layer, without following a link, and opening nothing but regular files.
+
+Used by ``walk`` and ``scan`` for the upper and by ``before`` for the lowers. A *place* is a directory of one layer and
+a single name in it, or "." for the directory itself.
+"""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cowdiff.changes import Version
+from cowfs import ondisk
+from cowfs.errors import StoreError
+from cowfs.layers import origin, syscalls
+from cowfs.layers.directory import DescriptorCache, Directory, Layer
+from cowfs.layers.marks import Marks, get_optional
+from cowfs.model import Kind
+
+Place = tuple[Directory, bytes]
+Handle = tuple[int, bytes]  # type and bytes, see name_to_handle_at(2)
+Xattrs = tuple[tuple[bytes, bytes], ...]
+
+_MARKS: Final = Marks(userxattr=False)
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a layer: the file, its identity on that file system, and overlayfs's marks on it."""
+
+    version: Version
+    identity: tuple[int, int]  # st_dev, st_ino
+    marks: dict[bytes, bytes]
+
+    @property
+    def origin(self) -> Handle | None:
+        """The handle of the file that this was copied up from."""
+        known = origin.decode(self.marks.get(ondisk.ORIGIN, b""))
+        return (known.handle_type, known.handle) if known else None
+
+
+def open_layer(path: Path, cache: DescriptorCache, *, is_upper: bool = False) -> Layer:
+    """A layer for reading; where the kernel lets us, by a private read-only mount, so that not even atimes change."""
+    try:
+        root = syscalls.clone_read_only(os.fsencode(path), recursive=not is_upper)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+        root = _open_directory(path)
+    return Layer(root, 0, _MARKS, cache, is_upper=is_upper)
+
+
+def _open_directory(path: Path) -> int:
+    try:
+        return os.open(path, _DIRECTORY)
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def open_place(place: Place) -> int:
+    """A descriptor of a regular file. OSError where it is anything else, or gone."""
+    directory, name = place
+    descriptor = os.open(name, _OPEN, dir_fd=directory.fd)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def path_of(place: Place) -> bytes:
+    """A name for system calls that take no descriptor."""
+    directory, name = place
+    return directory.path_of(name)
+
+
+def version_at(place: Place) -> Version:
+    """What is at a place. OSError where nothing is."""
+    return read(place).version
+
+
+def read(place: Place) -> Entry:
+    """What is at a place, and its marks. OSError where nothing is."""
+    directory, name = place
+    status = directory.stat(name)
+    marks, xattrs = _attributes(path_of(place))
+    target = os.readlink(name, dir_fd=directory.fd) if stat.S_ISLNK(status.st_mode) else b""
+    return Entry(version_of(status, target, xattrs), (status.st_dev, status.st_ino), marks)
+
+
+def version_of(status: os.stat_result, target: bytes, xattrs: Xattrs) -> Version:
+    """The version that these facts make."""
+    kind = Kind.of(status.st_mode)
+    has_size = kind in (Kind.FILE, Kind.SYMLINK)
+    return Version(
+        kind=kind,
+        size=status.st_size if has_size else 0,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        nlink=status.st_nlink,
+        rdev=status.st_rdev,
+        target=target,
+        xattrs=xattrs,
+    )
+
+
+def _attributes(path: bytes) -> tuple[dict[bytes, bytes], Xattrs]:
+    """The marks by their short names, and everybody else's attributes as they are called inside."""
+    marks: dict[bytes, bytes] = {}
+    xattrs: list[tuple[bytes, bytes]] = []
+    for stored in _MARKS.names(path, follow=False):
+        value = get_optional(path, stored)
+        shown = _MARKS.shown(stored)
+        if value is None:  # gone meanwhile
+            continue
+        if shown is None:
+            marks[stored.removeprefix(_MARKS.prefix)] = value
+        else:
+            xattrs.append((shown, value))
+    return marks, tuple(sorted(xattrs))
