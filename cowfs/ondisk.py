@@ -38,7 +38,9 @@ LAYER_ROOT: Final = "root"  # the tree of a layer
 LAYER_JSON: Final = "layer.json"  # facts about a layer, written before it is published
 RUNS: Final = "runs"  # a directory per run
 STAGING: Final = "staging"  # what is being built; each entry holds a flock while its maker lives
-LOCKS: Final = "locks"  # flock files: the store's own, one per image
+LOCKS: Final = "locks"  # flock files: the store's own, one per layer that is being imported
+STORE_LOCK: Final = "store"  # in locks: shared by who publishes an image, exclusive for who removes
+REMOVAL: Final = "removal"  # in locks: exists while a removal is under way; the next command finishes it
 
 # --- a run: runs/<id>/ -----------------------------------------------------------------------------------
 RUN_JSON: Final = "run.json"  # the record of a run, replaced by one rename

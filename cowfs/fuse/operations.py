@@ -1,0 +1,270 @@
+"""Requests of the kernel, one method each: find the node, call the overlay, answer.
+
+Nothing is decided here but what a mount alone knows: what the kernel may cache, how long work moves to a thread, which
+node numbers the kernel holds. Between two awaits nothing else runs, so only the methods that await need care: they
+re-read what they knew before.
+"""
+
+import errno
+import os
+from collections.abc import Sequence
+from itertools import count
+from typing import Final, cast
+
+import pyfuse3
+import trio
+from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
+
+from cowfs.fuse import convert
+from cowfs.fuse.errnos import immediate, waiting
+from cowfs.overlay import Caller, DirHandle, DirNode, Handle, Node, Overlay
+from cowfs.overlay.tree import NAME_MAX
+
+_IN_THREAD: Final = 1 << 20  # bytes: a copy that may take longer than a few milliseconds
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers of one mount."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = True
+
+    def __init__(self, overlay: Overlay, *, umask_is_ours: bool = False) -> None:
+        """``umask_is_ours``: the kernel leaves the caller's umask to us (FUSE_DONT_MASK)."""
+        super().__init__()
+        self.overlay = overlay
+        self._table = overlay.table
+        self._umask_is_ours = umask_is_ours
+        self._live = overlay.options.live_lower
+        self._absent = convert.absent(convert.LIVE if self._live else convert.FOREVER)
+        self._handles: dict[int, Handle] = {}
+        self._directories: dict[int, DirHandle] = {}
+        self._numbers = count(1)
+        self._filling: dict[Node, trio.Event] = {}
+
+    # --- common -------------------------------------------------------------------------------------------
+
+    def _entry(self, node: Node) -> EntryAttributes:
+        """The answer for a node, made once: attributes are kept until they change, never while a writer has it open."""
+        reply = node.reply
+        if reply is None:
+            timeout = convert.LIVE if self._live and not node.on_upper else convert.FOREVER
+            reply = convert.entry_attributes(self.overlay.attr(node), timeout)
+            if not self._live and not any(handle.writable for handle in node.handles):
+                node.reply = reply
+        return cast(EntryAttributes, reply)
+
+    def _known(self, node: Node) -> EntryAttributes:
+        """The answer for a node that the kernel now holds once more."""
+        entry = self._entry(node)
+        node.lookups += 1
+        return entry
+
+    def _caller(self, ctx: RequestContext) -> Caller:
+        return Caller(ctx.uid, ctx.gid, ctx.umask if self._umask_is_ours else 0)
+
+    # --- names --------------------------------------------------------------------------------------------
+
+    @immediate
+    def lookup(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        node = self.overlay.find(self._table[parent], name)
+        return self._absent if node is None else self._known(node)
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        for inode, lookups in inode_list:
+            node = self._table.get(inode)
+            if node is not None:
+                self.overlay.forget(node, lookups)
+
+    @immediate
+    def mknod(self, parent: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext) -> EntryAttributes:
+        return self._known(self.overlay.mknod(self._table[parent], name, mode, rdev, self._caller(ctx)))
+
+    @immediate
+    def mkdir(self, parent: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
+        return self._known(self.overlay.mkdir(self._table[parent], name, mode, self._caller(ctx)))
+
+    @immediate
+    def symlink(self, parent: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        return self._known(self.overlay.symlink(self._table[parent], name, target, self._caller(ctx)))
+
+    @immediate
+    def link(self, inode: InodeT, parent: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        node = self._table[inode]
+        self.overlay.link(node, self._table[parent], name)
+        return self._known(node)
+
+    @immediate
+    def unlink(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        self.overlay.unlink(self._table[parent], name)
+
+    @immediate
+    def rmdir(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        self.overlay.rmdir(self._table[parent], name)
+
+    @immediate
+    def rename(
+        self,
+        parent_old: InodeT,
+        name_old: FileNameT,
+        parent_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        self.overlay.rename(self._table[parent_old], name_old, self._table[parent_new], name_new, flags)
+
+    @immediate
+    def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        return FileNameT(self.overlay.readlink(self._table[inode]))
+
+    # --- attributes ---------------------------------------------------------------------------------------
+
+    @immediate
+    def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        return self._entry(self._table[inode])
+
+    @waiting
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        node = self._table[inode]
+        changes = convert.changes(attr, fields)
+        if changes.size is not None:
+            await self._bring_data(node, needed=changes.size > 0)
+        self.overlay.setattr(node, changes, self._caller(ctx))
+        return self._entry(node)
+
+    @immediate
+    def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        return self.overlay.getxattr(self._table[inode], name)
+
+    @immediate
+    def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[XAttrNameT]:
+        return [XAttrNameT(name) for name in self.overlay.listxattr(self._table[inode])]
+
+    @immediate
+    def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
+        self.overlay.setxattr(self._table[inode], name, value)
+
+    @immediate
+    def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+        self.overlay.removexattr(self._table[inode], name)
+
+    @immediate
+    def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
+        return True  # default_permissions: the kernel has decided
+
+    @immediate
+    def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        return convert.statvfs_data(self.overlay.statfs(), NAME_MAX)
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    @waiting
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        node = self._table[inode]
+        if flags & os.O_TRUNC:
+            await self._bring_data(node, needed=False)
+        return self._opened(self.overlay.open(node, flags, self._caller(ctx)))
+
+    @immediate
+    def create(
+        self, parent: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        handle = self.overlay.create(self._table[parent], name, mode, self._caller(ctx))
+        info = self._opened(handle)
+        return info, self._known(handle.node)
+
+    def _opened(self, handle: Handle) -> FileInfo:
+        self._handles[handle.fd] = handle
+        return FileInfo(fh=FileHandleT(handle.fd), keep_cache=True)
+
+    @immediate
+    def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        return os.pread(fh, size, off)
+
+    @waiting
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        handle = self._handles[fh]
+        if not handle.on_upper:
+            await self._bring_data(handle.node, needed=True)
+        if not handle.on_upper or handle.kill_privileges:
+            self.overlay.prepare_write(handle)
+        return os.pwrite(fh, buf, off)
+
+    async def flush(self, fh: FileHandleT) -> None:
+        raise pyfuse3.FUSEError(errno.ENOSYS)  # asked once, then never again: nothing is buffered here
+
+    @immediate
+    def release(self, fh: FileHandleT) -> None:
+        self.overlay.release(self._handles.pop(fh))
+
+    @waiting
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        handle = self._handles[fh]
+        await trio.to_thread.run_sync(lambda: self.overlay.fsync(handle, data_only=datasync))
+
+    async def _bring_data(self, node: Node, *, needed: bool) -> None:
+        """Wait for a copy of the node's data that is under way; where ``needed`` and long, make it in a thread."""
+        while node in self._filling:
+            await self._filling[node].wait()
+        if not needed or (node.on_upper and node.data is None) or self.overlay.attr(node).size < _IN_THREAD:
+            return
+        done = self._filling[node] = trio.Event()
+        try:
+            before, capability = self.overlay.status(node), self.overlay.capability(node)
+            fill = self.overlay.start_fill(node)
+            try:
+                await trio.to_thread.run_sync(fill.run)
+                self.overlay.finish_fill(fill, before, capability)
+            finally:
+                fill.close()
+        finally:
+            del self._filling[node]
+            done.set()
+
+    # --- directories --------------------------------------------------------------------------------------
+
+    @immediate
+    def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        number = next(self._numbers)
+        self._directories[number] = self.overlay.opendir(self._table[inode])
+        return FileHandleT(number)
+
+    @immediate
+    def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        handle = self._directories[fh]
+        names = self.overlay.list_names(handle, start_id)
+        for position in range(start_id, len(names)):
+            name = names[position]
+            node = self._listed(handle.node, name)
+            if node is None:
+                continue
+            if not pyfuse3.readdir_reply(token, FileNameT(name), self._entry(node), position + 1):
+                return
+            if name not in (b".", b".."):
+                node.lookups += 1
+
+    def _listed(self, directory: DirNode, name: bytes) -> Node | None:
+        """The node of a listed name, None where it was removed since."""
+        if name == b".":
+            return directory
+        if name == b"..":
+            return directory.parent or directory
+        return self.overlay.find(directory, name)
+
+    @immediate
+    def releasedir(self, fh: FileHandleT) -> None:
+        del self._directories[fh]
+
+    @waiting
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+        node = self._directories[fh].node
+        await trio.to_thread.run_sync(lambda: self.overlay.fsyncdir(node))

@@ -1,0 +1,60 @@
+"""Copying the bytes of one file into another: shared extents where possible, holes kept, never through a cache of ours."""
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from cowfs.layers import syscalls
+
+_CHUNK: Final = 8 << 20
+_NO_REFLINK: Final = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ETXTBSY, errno.ENOSYS})
+_NO_COPY_RANGE: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ETXTBSY})
+
+
+def copy(source: int, target: int, size: int) -> None:
+    """Give ``target`` (empty) the first ``size`` bytes of ``source``: by reflink, else extent by extent.
+
+    Raises OSError as the writes do: ENOSPC, EDQUOT, EIO.
+    """
+    if not size:
+        return
+    try:
+        syscalls.reflink(source, target)
+        return
+    except OSError as error:
+        if error.errno not in _NO_REFLINK:
+            raise
+    for start, end in extents(source, size):
+        _copy_range(source, target, start, end)
+    os.ftruncate(target, size)
+
+
+def extents(source: int, size: int) -> Iterator[tuple[int, int]]:
+    """The ranges of a file that hold data, by SEEK_DATA and SEEK_HOLE; all of it where the file system cannot tell."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(source, position, os.SEEK_DATA)
+            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            start, end = position, size
+        if start >= size:
+            return
+        yield start, end
+        position = end
+
+
+def _copy_range(source: int, target: int, start: int, end: int) -> None:
+    while start < end:
+        try:
+            done = os.copy_file_range(source, target, min(end - start, _CHUNK), start, start)
+        except OSError as error:
+            if error.errno not in _NO_COPY_RANGE:
+                raise
+            done = os.pwrite(target, os.pread(source, min(end - start, 1 << 20), start), start)
+        if not done:  # the source shrank underneath
+            return
+        start += done

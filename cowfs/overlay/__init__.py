@@ -1,0 +1,30 @@
+"""The merged file system without FUSE: every operation of it as a method, synchronous, testable without a mount.
+
+A chain of classes, one module per family of operations as in the kernel's fs/overlayfs, each using those before it:
+
+    Tree (find, attributes) <- CopyUp <- Create <- Remove <- Rename <- Attributes (setattr, xattrs) <- Files (open, read, write)
+
+Errors are OSError with an errno. Not safe for threads: one thread calls it, and only ``Fill.run`` may be given to another.
+"""
+
+import os
+
+from cowfs.options import MountOptions
+from cowfs.overlay.attributes import Changes
+from cowfs.overlay.copy_up import Content, Fill
+from cowfs.overlay.create import ROOT, Caller
+from cowfs.overlay.files import Files
+from cowfs.state.handles import DirHandle, Handle
+from cowfs.state.nodes import DirNode, Node
+
+
+class Overlay(Files):
+    """One merged tree. ``options`` name its layers; raises OSError naming the directory that cannot be used."""
+
+    def __init__(self, options: MountOptions) -> None:
+        # New files get exactly the mode that was asked for: the caller's umask was applied by the kernel, or comes as a number.
+        os.umask(0)
+        super().__init__(options)
+
+
+__all__ = ["ROOT", "Caller", "Changes", "Content", "DirHandle", "DirNode", "Fill", "Handle", "Node", "Overlay"]

@@ -1,0 +1,121 @@
+"""Attributes: mode, owner, times, size, extended attributes (ovl_setattr in fs/overlayfs/inode.c, fs/overlayfs/xattrs.c)."""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from cowfs.layers import syscalls
+from cowfs.layers.marks import ABSENT
+from cowfs.overlay.copy_up import Content
+from cowfs.overlay.create import ROOT, Caller
+from cowfs.overlay.rename import Rename
+from cowfs.overlay.tree import error
+from cowfs.state.nodes import DirNode, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The attributes that a setattr sets; None leaves one as it is. Times in nanoseconds since the epoch, size in bytes."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+class Attributes(Rename):
+    """Changes attributes. No data is copied for anything but a size."""
+
+    def setattr(self, node: Node, changes: Changes, caller: Caller = ROOT) -> None:
+        """Apply ``changes``. The order is the kernel's: size, owner (takes setuid off), mode, times."""
+        if changes.size is not None:
+            self.truncate(node, changes.size, caller)
+        self.raise_node(node, Content.STAYS)
+        path, follow = self.operand(node)
+        if changes.uid is not None or changes.gid is not None:
+            uid = -1 if changes.uid is None else changes.uid
+            gid = -1 if changes.gid is None else changes.gid
+            os.chown(path, uid, gid, follow_symlinks=follow)
+        if changes.mode is not None and not stat.S_ISLNK(node.kind):
+            os.chmod(path, stat.S_IMODE(changes.mode))
+        if changes.atime_ns is not None or changes.mtime_ns is not None:
+            syscalls.set_times(path, changes.atime_ns, changes.mtime_ns, follow=follow)
+        self.attributes_changed(node)
+
+    def attributes_changed(self, node: Node) -> None:
+        """Void what was remembered of a node's attributes."""
+        self.touch(node)
+        if isinstance(node, DirNode):
+            node.inherit = None
+
+    def truncate(self, node: Node, size: int, caller: Caller = ROOT) -> None:
+        """Set the size. Raises EISDIR, EINVAL as truncate(2)."""
+        if node.is_dir:
+            raise error(errno.EISDIR)
+        if not stat.S_ISREG(node.kind):
+            raise error(errno.EINVAL)
+        self.raise_node(node, Content.COMES if size else Content.DROPPED)
+        descriptor = self.open_upper(node, writable=True)
+        try:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
+        if not caller.privileged:
+            self.kill_privileges(node)
+        self.touch(node)
+
+    def kill_privileges(self, node: Node) -> None:
+        """Take setuid, and setgid of a group-executable file, off (setattr_should_drop_suidgid in fs/attr.c)."""
+        mode = self.status(node).st_mode
+        drop = mode & stat.S_ISUID
+        if mode & stat.S_IXGRP:
+            drop |= mode & stat.S_ISGID
+        if drop:
+            path, _ = self.operand(node)
+            os.chmod(path, stat.S_IMODE(mode & ~drop))
+            self.touch(node)
+
+    # --- extended attributes ------------------------------------------------------------------------------
+
+    def getxattr(self, node: Node, name: bytes) -> bytes:
+        """The value of an attribute. Raises ENODATA where it is absent, or one of our marks."""
+        path, follow = self.operand(node)
+        return os.getxattr(path, self.marks.stored(name), follow_symlinks=follow)
+
+    def listxattr(self, node: Node) -> list[bytes]:
+        """The names of all attributes, marks left out."""
+        path, follow = self.operand(node)
+        stored = self.marks.names(path, follow=follow)
+        return [shown for shown in map(self.marks.shown, stored) if shown is not None]
+
+    def setxattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
+        """Set an attribute; ``flags`` are XATTR_CREATE and XATTR_REPLACE."""
+        if not node.on_upper:
+            if flags:
+                self._check_flags(node, name, flags)
+            self.raise_node(node, Content.STAYS)
+        path, follow = self.operand(node)
+        os.setxattr(path, self.marks.stored(name), value, flags, follow_symlinks=follow)
+        self.attributes_changed(node)
+
+    def _check_flags(self, node: Node, name: bytes, flags: int) -> None:
+        try:
+            self.getxattr(node, name)
+        except OSError as failure:
+            if failure.errno not in ABSENT or flags & os.XATTR_REPLACE:
+                raise
+            return
+        if flags & os.XATTR_CREATE:
+            raise error(errno.EEXIST)
+
+    def removexattr(self, node: Node, name: bytes) -> None:
+        """Remove an attribute. Raises ENODATA where it is absent; then nothing is copied up."""
+        if not node.on_upper:
+            self.getxattr(node, name)
+            self.raise_node(node, Content.STAYS)
+        path, follow = self.operand(node)
+        os.removexattr(path, self.marks.stored(name), follow_symlinks=follow)
+        self.attributes_changed(node)

@@ -1,0 +1,103 @@
+"""Open files and directories (fs/overlayfs/file.c, readdir.c).
+
+Opening a lower file for writing changes nothing: its handle stays on the lower until the first write, which copies up and puts the
+upper's file behind every handle of the node, the readers' too. So a handle's number never changes and a reader sees what is
+written after it opened.
+"""
+
+import errno
+import os
+import stat
+from typing import Final
+
+from cowfs.overlay.attributes import Attributes
+from cowfs.overlay.copy_up import Content
+from cowfs.overlay.create import ROOT, Caller
+from cowfs.overlay.tree import error
+from cowfs.state.handles import DirHandle, Handle
+from cowfs.state.nodes import DirNode, Node
+
+_OPEN_LOWER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+
+
+class Files(Attributes):
+    """Opens, reads, writes."""
+
+    def open(self, node: Node, flags: int, caller: Caller = ROOT) -> Handle:
+        """Open a regular file. Of ``flags`` the access mode and O_TRUNC count; O_APPEND and the like are the kernel's business."""
+        if node.is_dir:
+            raise error(errno.EISDIR)
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        if writable:
+            self.writer()
+        if flags & os.O_TRUNC and writable:
+            self.truncate(node, 0, caller)
+        on_upper = node.on_upper and node.data is None
+        if on_upper:
+            fd = self.open_upper(node, writable=writable)
+        else:
+            place = self.data_place(node)
+            fd = os.open(place[1], _OPEN_LOWER, dir_fd=place[0].fd)
+        handle = Handle(node, fd, writable=writable, on_upper=on_upper)
+        if writable:
+            handle.kill_privileges = not caller.privileged and bool(self.status(node).st_mode & _SPECIAL_BITS)
+            node.reply = None
+        node.handles.append(handle)
+        return handle
+
+    def release(self, handle: Handle) -> None:
+        """Close a handle; the last one of a nameless file frees it."""
+        os.close(handle.fd)
+        node = handle.node
+        node.handles.remove(handle)
+        if node.lookups <= 0 and not node.handles:
+            self.drop_unused(node)
+
+    def prepare_write(self, handle: Handle) -> None:
+        """Must come before a write through ``handle``: the data is the upper's from here on, privileges are off."""
+        if not handle.on_upper:
+            self.raise_node(handle.node, Content.COMES)
+        if handle.kill_privileges:
+            self.kill_privileges(handle.node)
+            handle.kill_privileges = False
+
+    def read(self, handle: Handle, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``."""
+        return os.pread(handle.fd, size, offset)
+
+    def write(self, handle: Handle, offset: int, data: bytes) -> int:
+        """Write at ``offset``: the number of bytes written."""
+        if not handle.on_upper or handle.kill_privileges:
+            self.prepare_write(handle)
+        self.touch(handle.node)
+        return os.pwrite(handle.fd, data, offset)
+
+    def fsync(self, handle: Handle, *, data_only: bool) -> None:
+        """Bring a file to the disk, unless the mount is volatile."""
+        if handle.on_upper and not self.options.volatile:
+            (os.fdatasync if data_only else os.fsync)(handle.fd)
+
+    # --- directories --------------------------------------------------------------------------------------
+
+    def opendir(self, node: Node) -> DirHandle:
+        """Open a directory for ``list_names``."""
+        if not isinstance(node, DirNode):
+            raise error(errno.ENOTDIR)
+        return DirHandle(node)
+
+    def list_names(self, handle: DirHandle, start: int) -> list[bytes]:
+        """The names as they were when the listing began; ``start`` 0 begins again. Position N is the name after N others."""
+        if start == 0 or not handle.names:
+            handle.names = [b".", b"..", *self.load(handle.node)]
+        return handle.names
+
+    def fsyncdir(self, node: DirNode) -> None:
+        """Bring a directory's names to the disk, unless the mount is volatile."""
+        if node.upper_dir is None or self.options.volatile:
+            return
+        listing = node.upper_dir.open_listing()
+        try:
+            os.fsync(listing)
+        finally:
+            os.close(listing)

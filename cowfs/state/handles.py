@@ -1,0 +1,33 @@
+"""Open files. The number that the kernel gets for a handle is the descriptor itself.
+
+So reads and writes need no look-up, and a C function that serves a request without Python has all it needs.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cowfs.state.nodes import DirNode, Node
+
+
+class Handle:
+    """An open regular file. ``fd`` stays the same number when a copy-up puts another file behind it."""
+
+    __slots__ = ("backing", "fd", "kill_privileges", "node", "on_upper", "writable")
+
+    def __init__(self, node: "Node", fd: int, *, writable: bool, on_upper: bool) -> None:
+        self.node = node
+        self.fd = fd
+        self.writable = writable  # opened for writing by the caller, not necessarily so behind ``fd``
+        self.on_upper = on_upper  # False: ``fd`` is the lower file, read-only, until the first write
+        self.kill_privileges = False  # a write through it takes setuid and setgid off the file
+        self.backing: int | None = None  # the id of a passthrough registration
+
+
+class DirHandle:
+    """An open directory: a listing that goes on undisturbed by changes, from its start or the last rewind."""
+
+    __slots__ = ("names", "node")
+
+    def __init__(self, node: "DirNode") -> None:
+        self.node = node
+        self.names: list[bytes] = []

@@ -1,0 +1,148 @@
+"""Nodes: the files of the merged tree that somebody refers to, by number.
+
+A node is one file, whatever its names: all links of it are the same node, before and after copy-up. It lives as long as the
+kernel knows its number (``lookups``), a handle is open, or the overlay's caller holds it; everything in it can be found again on disk.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from cowfs.layers.directory import Directory
+from cowfs.rules.lookup import Entry
+
+if TYPE_CHECKING:
+    from cowfs.state.handles import Handle
+
+Place = tuple[Directory, bytes]  # an entry of one layer's directory
+
+
+class Node:
+    """A file that is not a directory. See the attributes' comments; the overlay alone changes them."""
+
+    __slots__ = (
+        "aliases",
+        "anchor",
+        "data",
+        "handles",
+        "identity",
+        "index_name",
+        "kind",
+        "links_diff",
+        "lookups",
+        "lower",
+        "name",
+        "number",
+        "parent",
+        "redirect",
+        "reply",
+        "upper",
+        "upper_inode",
+    )
+
+    is_dir = False
+
+    def __init__(self, number: int, kind: int, parent: "DirNode | None", name: bytes) -> None:
+        self.number = number
+        self.kind = kind  # type bits of st_mode
+        self.parent = parent  # of one of its names; None once the last known one is removed
+        self.name = name
+        self.aliases: list[tuple[DirNode, bytes]] | None = None  # its other names, as far as they were looked up
+        self.lookups = 0  # how often the kernel was told of it and has not forgotten
+        self.handles: list[Handle] = []
+        self.identity = (0, 0)  # device and inode of the file in the layer it was first found in
+        self.upper: Place | None = None  # where the upper has it, once it does
+        self.lower: Place | None = None  # where a lower has it, until then
+        self.data: Place | None = None  # where its bytes are, when they are not with its attributes (metacopy)
+        self.anchor = -1  # O_PATH descriptor of an upper file whose last known name is gone
+        self.redirect: bytes | None = None  # the upper's mark that says where the lower part is
+        self.index_name: str | None = None  # its entry in the index: several links in the lower
+        self.upper_inode = 0  # of the upper file, where that has several links
+        self.links_diff = 0  # then: link count of the merged file less that of the upper one
+        self.reply: object | None = None  # the edge's cached answer; None when it must be made again
+
+    @property
+    def orphan(self) -> bool:
+        """True when it has no name any more."""
+        return self.parent is None and self.number != 1
+
+    @property
+    def on_upper(self) -> bool:
+        """True when its attributes are the upper's to change."""
+        return self.upper is not None or self.anchor >= 0
+
+    def drop_anchor(self) -> None:
+        """Close the descriptor that kept a nameless file."""
+        if self.anchor >= 0:
+            os.close(self.anchor)
+            self.anchor = -1
+
+
+class Inherit(NamedTuple):
+    """What a directory passes on to files that are made in it."""
+
+    mode: int
+    gid: int
+    default_acl: bytes | None  # the value of system.posix_acl_default
+
+
+class DirNode(Node):
+    """A directory: its parts in the layers, and its names."""
+
+    __slots__ = ("below", "entries", "inherit", "lowers", "upper_dir", "uppers", "whiteouts")
+
+    is_dir = True
+
+    def __init__(self, number: int, parent: "DirNode | None", name: bytes) -> None:
+        super().__init__(number, stat.S_IFDIR, parent, name)
+        self.upper_dir: Directory | None = None
+        self.lowers: tuple[Directory, ...] = ()  # the top one first
+        self.entries: dict[bytes, Node | Entry[Directory]] | None = None  # None: not listed yet
+        self.below: dict[bytes, Entry[Directory]] = {}  # what the lowers alone show; empty before the listing
+        self.uppers: set[bytes] = set()  # names that the upper has, where there are lowers, too
+        self.whiteouts: set[bytes] = set()  # names that the upper has a whiteout for
+        self.inherit: Inherit | None = None  # what new files take from it; None: not known
+
+    @property
+    def on_upper(self) -> bool:
+        """True when its attributes are the upper's to change."""
+        return self.upper_dir is not None
+
+    def in_upper(self, name: bytes) -> bool:
+        """Does the upper have this visible name? Meaningful once the directory was listed."""
+        return self.upper_dir is not None and (not self.lowers or name in self.uppers)
+
+    @property
+    def parts(self) -> tuple[Directory, ...]:
+        """All of its directories, the top one first."""
+        return self.lowers if self.upper_dir is None else (self.upper_dir, *self.lowers)
+
+
+class InodeTable:
+    """Nodes by number."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, Node] = {}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __getitem__(self, number: int) -> Node:
+        return self._nodes[number]
+
+    def get(self, number: int) -> Node | None:
+        """The node of a number that somebody refers to, else None."""
+        return self._nodes.get(number)
+
+    def add(self, node: Node) -> None:
+        """Remember a new node; its number is free."""
+        assert node.number not in self._nodes
+        self._nodes[node.number] = node
+
+    def remove(self, node: Node) -> None:
+        """Forget a node that nobody refers to."""
+        del self._nodes[node.number]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
