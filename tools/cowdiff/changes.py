@@ -21,10 +21,13 @@ is as it was. Neither is "modified". What was created and removed again leaves n
 can tell.
 """
 
+import stat
 from dataclasses import dataclass
 from enum import Enum
 
-from cowfs.model import Kind
+from cowfs.model import Attr, Kind
+
+Xattrs = tuple[tuple[bytes, bytes], ...]  # names and values, sorted; overlayfs's own marks are not among them
 
 
 class ChangeClass(Enum):
@@ -70,7 +73,25 @@ class Version:
     nlink: int = 1
     rdev: int = 0
     target: bytes = b""
-    xattrs: tuple[tuple[bytes, bytes], ...] = ()  # sorted; overlayfs's own marks are not among them
+    xattrs: Xattrs = ()
+
+    @classmethod
+    def of(cls, attr: Attr, target: bytes, xattrs: Xattrs) -> "Version":
+        """The version that these facts make."""
+        kind = Kind.of(attr.mode)
+        return cls(
+            kind=kind,
+            size=attr.size if kind in (Kind.FILE, Kind.SYMLINK) else 0,
+            mode=stat.S_IMODE(attr.mode),
+            uid=attr.uid,
+            gid=attr.gid,
+            mtime_ns=attr.mtime_ns,
+            ctime_ns=attr.ctime_ns,
+            nlink=attr.nlink,
+            rdev=attr.rdev,
+            target=target,
+            xattrs=xattrs,
+        )
 
 
 @dataclass(frozen=True, slots=True)

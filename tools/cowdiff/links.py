@@ -14,15 +14,16 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from cowdiff.before import Before, Node
 from cowdiff.changes import order
 from cowdiff.places import Handle
+from cowdiff.trees import Tree
 from cowdiff.walk import Found, Gone, Walk
 from cowfs import ondisk
 from cowfs.model import Kind
+from cowfs.overlay import Node
 
 
-def resolve(walk: Walk, before: Before) -> None:
+def resolve(walk: Walk, before: Tree) -> None:
     """Complete ``found`` and shorten ``gone``."""
     files = [found for found in walk.found if found.entry.version.kind is not Kind.DIRECTORY]
     _follow_origins(files, walk, before)
@@ -36,7 +37,7 @@ def resolve(walk: Walk, before: Before) -> None:
         found.other_names = _other_names(found, before)
 
 
-def _follow_origins(files: Iterable[Found], walk: Walk, before: Before) -> None:
+def _follow_origins(files: Iterable[Found], walk: Walk, before: Tree) -> None:
     """Find the sources of files that were copied up from another path than theirs."""
     strays = [
         found
@@ -58,11 +59,11 @@ def _follow_origins(files: Iterable[Found], walk: Walk, before: Before) -> None:
             found.moved_from, found.origin = source.path, source.node
 
 
-def _by_handle(gone: Iterable[Gone], before: Before) -> dict[Handle, Gone]:
+def _by_handle(gone: Iterable[Gone], before: Tree) -> dict[Handle, Gone]:
     """Files of the base, by what their copies carry as origin."""
     lost: dict[Handle, Gone] = {}
     for item in gone:
-        handle = None if item.node.directories else before.handle(item.node)
+        handle = None if item.node.is_dir else before.handle(item.node)
         if handle is not None:
             lost.setdefault(handle, item)
     return lost
@@ -97,7 +98,7 @@ def _is_itself(base: Node | None, found: Found, walk: Walk) -> bool:
     return walk.is_origin(base, found) or (base is not None and found.data == base)
 
 
-def _other_names(found: Found, before: Before) -> int:
+def _other_names(found: Found, before: Tree) -> int:
     """How many names of a hard-linked file of the base the upper does not have, by the mark of the index.
 
     "U+n" is relative to the upper file's link count, which counts its entry in the index; "L+n" to the lower's.

@@ -1,7 +1,7 @@
-"""Reading one entry of a layer, without following a link, and opening nothing but regular files.
+"""Reading one entry of an upper as it is on disk, without following a link, and opening nothing but regular files.
 
-Used by ``walk`` and ``scan`` for the upper and by ``before`` for the lowers. A *place* is a directory of one layer and
-a single name in it, or "." for the directory itself.
+Used by ``walk`` and ``scan``; the base is read through ``trees``. A *place* is a directory of the upper and a single
+name in it, or "." for the directory itself.
 """
 
 import errno
@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cowdiff.changes import Version
+from cowdiff.changes import Version, Xattrs
 from cowfs import ondisk
 from cowfs.errors import StoreError
 from cowfs.layers import origin, syscalls
 from cowfs.layers.directory import DescriptorCache, Directory, Layer
 from cowfs.layers.marks import Marks, get_optional
-from cowfs.model import Kind
+from cowfs.model import Attr
 
 Place = tuple[Directory, bytes]
 Handle = tuple[int, bytes]  # type and bytes, see name_to_handle_at(2)
-Xattrs = tuple[tuple[bytes, bytes], ...]
 
 _MARKS: Final = Marks(userxattr=False)
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -43,15 +42,15 @@ class Entry:
         return (known.handle_type, known.handle) if known else None
 
 
-def open_layer(path: Path, cache: DescriptorCache, *, is_upper: bool = False) -> Layer:
-    """A layer for reading; where the kernel lets us, by a private read-only mount, so that not even atimes change."""
+def open_upper(path: Path, cache: DescriptorCache) -> Layer:
+    """An upper for reading; where the kernel lets us, by a private read-only mount, so that not even atimes change."""
     try:
-        root = syscalls.clone_read_only(os.fsencode(path), recursive=not is_upper)
+        root = syscalls.clone_read_only(os.fsencode(path), recursive=False)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
         root = _open_directory(path)
-    return Layer(root, 0, _MARKS, cache, is_upper=is_upper)
+    return Layer(root, 0, _MARKS, cache, is_upper=True)
 
 
 def _open_directory(path: Path) -> int:
@@ -77,36 +76,28 @@ def path_of(place: Place) -> bytes:
     return directory.path_of(name)
 
 
-def version_at(place: Place) -> Version:
-    """What is at a place. OSError where nothing is."""
-    return read(place).version
-
-
 def read(place: Place) -> Entry:
     """What is at a place, and its marks. OSError where nothing is."""
     directory, name = place
     status = directory.stat(name)
     marks, xattrs = _attributes(path_of(place))
     target = os.readlink(name, dir_fd=directory.fd) if stat.S_ISLNK(status.st_mode) else b""
-    return Entry(version_of(status, target, xattrs), (status.st_dev, status.st_ino), marks)
+    return Entry(Version.of(_attr(status), target, xattrs), (status.st_dev, status.st_ino), marks)
 
 
-def version_of(status: os.stat_result, target: bytes, xattrs: Xattrs) -> Version:
-    """The version that these facts make."""
-    kind = Kind.of(status.st_mode)
-    has_size = kind in (Kind.FILE, Kind.SYMLINK)
-    return Version(
-        kind=kind,
-        size=status.st_size if has_size else 0,
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
-        nlink=status.st_nlink,
-        rdev=status.st_rdev,
-        target=target,
-        xattrs=xattrs,
+def _attr(status: os.stat_result) -> Attr:
+    return Attr(
+        status.st_ino,
+        status.st_mode,
+        status.st_nlink,
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+        status.st_size,
+        status.st_blocks,
+        status.st_atime_ns,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
     )
 
 

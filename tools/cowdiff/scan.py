@@ -13,21 +13,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from cowdiff import content
-from cowdiff.before import Before
 from cowdiff.changes import Change, ChangeClass, Version, classify, differences, order
 from cowdiff.links import resolve
-from cowdiff.places import open_layer, open_place
+from cowdiff.places import open_place, open_upper
+from cowdiff.trees import Tree
 from cowdiff.walk import Found, Gone, Walk
 from cowfs.layers.directory import DescriptorCache
 from cowfs.model import Kind, Run
 
 
-def scan(run: Run, before: Before) -> list[Change]:
+def scan(run: Run, before: Tree) -> list[Change]:
     """All changes of a run, sorted by path. StoreError where the upper cannot be read."""
     cache = DescriptorCache()
     try:
         walk = Walk(before)
-        walk.run(open_layer(run.upper, cache, is_upper=True).root)
+        walk.run(open_upper(run.upper, cache).root)
         resolve(walk, before)
         changes = [*_removed(walk.gone, before), *_found(walk.found, before)]
     finally:
@@ -37,13 +37,13 @@ def scan(run: Run, before: Before) -> list[Change]:
     return sorted(_without(changes, run.volumes), key=lambda change: order(change.path))
 
 
-def held(before: Before, path: bytes) -> int:
+def held(before: Tree, path: bytes) -> int:
     """How many files the base has below a directory: what went with it. Lists it whole."""
     count = 0
     waiting = [before.walk(path)]
     while waiting:
         node = waiting.pop()
-        if node is None or not node.directories:
+        if node is None or not node.is_dir:
             continue
         children = [before.lookup(node, name) for name in before.names(node)]
         count += len(children)
@@ -51,12 +51,12 @@ def held(before: Before, path: bytes) -> int:
     return count
 
 
-def _removed(gone: Iterable[Gone], before: Before) -> Iterator[Change]:
+def _removed(gone: Iterable[Gone], before: Tree) -> Iterator[Change]:
     for item in gone:
         yield Change(item.path, ChangeClass.REMOVED, before.version(item.node), None)
 
 
-def _found(found: Iterable[Found], before: Before) -> Iterator[Change]:
+def _found(found: Iterable[Found], before: Tree) -> Iterator[Change]:
     for item in found:
         try:
             change = _compared(item, before)
@@ -66,7 +66,7 @@ def _found(found: Iterable[Found], before: Before) -> Iterator[Change]:
             yield change
 
 
-def _compared(item: Found, before: Before) -> Change | None:
+def _compared(item: Found, before: Tree) -> Change | None:
     old = before.version(item.node) if item.node else None
     new = item.entry.version
     differs = differences(old, new, same_content=_same_content(item, old, before)) if old else frozenset()
@@ -87,22 +87,22 @@ def _compared(item: Found, before: Before) -> Change | None:
     )
 
 
-def _same_content(item: Found, old: Version, before: Before) -> bool:
+def _same_content(item: Found, old: Version, before: Tree) -> bool:
     """Compare bytes only where sizes do not decide, and not where the data is still the base's own."""
     new = item.entry.version
     if not old.kind is new.kind is Kind.FILE or (item.data is not None and item.data == item.node):
         return True
     if old.size != new.size or item.node is None:
         return False
-    left = before.open(item.node)
-    try:
-        right = before.open(item.data) if item.data else open_place(item.place)
+    with before.opened(item.node) as left:
+        if item.data is not None:
+            with before.opened(item.data) as right:
+                return content.same(left, right, new.size)
+        right = open_place(item.place)
         try:
             return content.same(left, right, new.size)
         finally:
             os.close(right)
-    finally:
-        os.close(left)
 
 
 def _dated(change: Change, started: float) -> Change:

@@ -20,11 +20,12 @@ import stat
 from dataclasses import dataclass
 from operator import itemgetter
 
-from cowdiff.before import Before, Node
 from cowdiff.places import Entry, Place, read
+from cowdiff.trees import Tree
 from cowfs import ondisk
 from cowfs.layers.directory import Directory
 from cowfs.model import Kind
+from cowfs.overlay import Node
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class _Item:
 class Walk:
     """Visits every directory of an upper once, without recursion."""
 
-    def __init__(self, before: Before) -> None:
+    def __init__(self, before: Tree) -> None:
         self._before = before
         self.found: list[Found] = []
         self.gone: list[Gone] = []
@@ -135,7 +136,7 @@ class Walk:
         opaque = marks.get(ondisk.OPAQUE) == b"y"
         if not opaque and ondisk.REDIRECT in marks:
             self._redirect(item, found, marks[ondisk.REDIRECT])
-        merges = found.base is not None and bool(found.base.directories) and item.shows
+        merges = found.base is not None and found.base.is_dir and item.shows
         shows = not opaque and (merges or found.moved_from is not None)
         if not merges or not shows or found.moved_from is not None:
             item.found.entries_changed = True
@@ -160,7 +161,7 @@ class Walk:
             target, path = self._before.lookup(item.node, redirect), item.node_path + redirect
         else:
             return
-        same_type = target is not None and bool(target.directories) == (found.entry.version.kind is Kind.DIRECTORY)
+        same_type = target is not None and target.is_dir == (found.entry.version.kind is Kind.DIRECTORY)
         if same_type and path != found.base_path:
             found.moved_from, found.origin = path, target
 

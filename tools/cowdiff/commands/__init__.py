@@ -1,0 +1,1 @@
+"""The commands of cowdiff, one a module; each exports ``command``."""

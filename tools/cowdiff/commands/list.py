@@ -1,0 +1,73 @@
+"""``cowdiff list``, and ``cowdiff`` alone: the runs that are kept, and those still going."""
+
+import json
+import os
+import shlex
+import shutil
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cowdiff.context import Context, on_terminal
+
+if TYPE_CHECKING:
+    from cowfs.model import Run
+
+_HEADINGS = ("ID", "NAME", "STARTED", "STATE", "EXIT", "SOURCE", "COMMAND")
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def command(context: Context, as_json: bool) -> None:
+    """List the runs, the newest first."""
+    runs = context.runs().list()
+    if as_json:
+        for run in runs:
+            click.echo(json.dumps(_object(run)))
+        return
+    rows = [_HEADINGS, *(_row(run) for run in runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    limit = shutil.get_terminal_size().columns if on_terminal() else None
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo(line if limit is None or len(line) <= limit else line[: limit - 1] + "…")
+
+
+def _row(run: "Run") -> tuple[str, ...]:
+    from cowdiff.escape import printable
+
+    return (
+        run.id,
+        _printable(run.name) or "-",
+        f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M:%S}",
+        run.state.value,
+        "-" if run.exit_status is None else str(run.exit_status),
+        _printable(run.source),
+        printable(os.fsencode(shlex.join(run.command))),
+    )
+
+
+def _printable(text: str) -> str:
+    from cowdiff.escape import printable
+
+    return printable(os.fsencode(text))
+
+
+def _object(run: "Run") -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "name": run.name,
+        "source": run.source,
+        "digest": run.digest,
+        "host": run.host,
+        "command": list(run.command),
+        "env_names": list(run.env_names),
+        "volumes": list(run.volumes),
+        "started": run.started,
+        "ended": run.ended,
+        "exit_status": run.exit_status,
+        "state": run.state.value,
+        "directory": str(run.directory),
+    }

@@ -1,0 +1,71 @@
+"""``cowdiff``: the group of commands. Each is a module of ``cowdiff.commands``, imported when it is used.
+
+Without a command it is ``cowdiff list``. Importing this module costs click and nothing else.
+"""
+
+import sys
+from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from cowdiff.context import Context
+from cowfs import __version__
+from cowfs.cli.context import root_option
+from cowfs.cli.entry import run
+
+COMMANDS = {
+    "list": "List the runs, the newest first.",
+    "show": "List what a run changed, a line per path.",
+    "text": "Show what a run changed in text files, as a unified diff.",
+    "cat": "Print a file as a run left it.",
+    "rm": "Remove runs.",
+    "prune": "Remove old runs.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are looked up in the table: listing them imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command called ``cmd_name``, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"cowdiff.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table for ``--help``."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cowdiff", message="%(prog)s %(version)s")
+@root_option
+@click.pass_context
+def cowdiff(ctx: click.Context, root: Path) -> int | None:
+    """See what throw-away runs changed.
+
+    RUN is a run's id, an unambiguous beginning of it, a name, or "last".
+    """
+    ctx.obj = Context(root)
+    if ctx.invoked_subcommand is None:
+        from cowdiff.commands.list import command
+
+        ctx.invoke(command)
+    return None
+
+
+def main() -> NoReturn:
+    """The console script."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale that cannot show a name must not end the listing
+    run(cowdiff, "cowdiff")

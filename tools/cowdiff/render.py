@@ -1,0 +1,156 @@
+"""Changes as lines for a person and as JSON for a program. Pure: from values to strings.
+
+letter  class                    letter  class
+A       added                    T       replaced by another type
+D       removed                  R       renamed
+M       modified                 t       touched: only the times differ
+m       metadata only            =       identical: opened for writing, as it was
+"""
+
+import base64
+import stat
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cowdiff.changes import METADATA, Change, ChangeClass, Difference, Version
+from cowdiff.escape import json_name, printable
+from cowfs.model import Kind
+
+LETTERS: Final = {
+    ChangeClass.ADDED: "A",
+    ChangeClass.REMOVED: "D",
+    ChangeClass.MODIFIED: "M",
+    ChangeClass.METADATA: "m",
+    ChangeClass.REPLACED: "T",
+    ChangeClass.RENAMED: "R",
+    ChangeClass.TOUCHED: "t",
+    ChangeClass.IDENTICAL: "=",
+}
+
+COLOURS: Final = {
+    ChangeClass.ADDED: "green",
+    ChangeClass.REMOVED: "red",
+    ChangeClass.MODIFIED: "yellow",
+    ChangeClass.METADATA: "yellow",
+    ChangeClass.REPLACED: "magenta",
+    ChangeClass.RENAMED: "cyan",
+}
+
+
+def line(change: Change, held: int | None = None) -> str:
+    """``change`` on one line: letter, path, and what a path alone does not say."""
+    text = f"{LETTERS[change.change]} {shown(change.path, change.kind)}"
+    if change.after is not None and change.after.kind is Kind.SYMLINK:
+        text += f" -> {printable(change.after.target)}"
+    notes = _notes(change, held)
+    return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def shown(path: bytes, kind: Kind) -> str:
+    """A path for a person; a directory ends in a slash."""
+    return printable(path + b"/" if kind is Kind.DIRECTORY and path != b"/" else path)
+
+
+def _notes(change: Change, held: int | None) -> list[str]:
+    notes = []
+    if change.change is ChangeClass.RENAMED and change.before_path is not None:
+        notes.append(f"from {printable(change.before_path)}")
+        if Difference.CONTENT in change.differs:
+            notes.append("content differs")
+    if change.change is ChangeClass.REPLACED and change.before is not None:
+        notes.append(f"was a {change.before.kind.value}")
+    if change.link_to is not None:
+        notes.append(f"hard link of {printable(change.link_to)}")
+    if change.change is not ChangeClass.REPLACED:
+        notes.extend(metadata_words(change))
+    if change.other_names and change.change is not ChangeClass.ADDED:
+        notes.append(f"and {change.other_names} more of its names")
+    if held is not None:
+        notes.append(f"it held {held}")
+    if change.base_changed:
+        notes.append("the base is newer than the run")
+    return notes
+
+
+def metadata_words(change: Change) -> list[str]:
+    """What differs in mode, owner and extended attributes, in words."""
+    before, after = change.before, change.after
+    if before is None or after is None or not change.differs & METADATA:
+        return []
+    words = []
+    if Difference.MODE in change.differs:
+        words.append(f"mode {before.mode:04o} -> {after.mode:04o}")
+    if Difference.OWNER in change.differs:
+        words.append(f"owner {before.uid}:{before.gid} -> {after.uid}:{after.gid}")
+    if Difference.XATTRS in change.differs:
+        old, new = dict(before.xattrs), dict(after.xattrs)
+        words += [f"+{printable(name)}" for name in sorted(new.keys() - old.keys())]
+        words += [f"-{printable(name)}" for name in sorted(old.keys() - new.keys())]
+        words += [f"{printable(name)} differs" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+    return words
+
+
+def as_json(change: Change, held: int | None = None) -> dict[str, Any]:
+    """``change`` as a JSON object. Keys that would say nothing are left out, but for before and after."""
+    answer: dict[str, Any] = json_name("path", change.path)
+    answer |= {"change": change.change.value, "kind": change.kind.value}
+    if change.before_path is not None:
+        answer |= json_name("from", change.before_path)
+    if change.differs:
+        answer["differs"] = [difference.value for difference in Difference if difference in change.differs]
+    answer |= {"before": _side(change.before), "after": _side(change.after)}
+    if change.overwrote is not None:
+        answer["overwrote"] = _side(change.overwrote)
+    if change.link_to is not None:
+        answer |= json_name("link_to", change.link_to)
+    if change.other_names:
+        answer["other_names"] = change.other_names
+    if change.base_changed:
+        answer["base_changed"] = True
+    if held is not None:
+        answer["held"] = held
+    return answer
+
+
+def _side(version: Version | None) -> dict[str, Any] | None:
+    if version is None:
+        return None
+    side: dict[str, Any] = {
+        "kind": version.kind.value,
+        "size": version.size if version.kind in (Kind.FILE, Kind.SYMLINK) else None,
+        "mode": f"{version.mode:04o}",
+        "uid": version.uid,
+        "gid": version.gid,
+        "mtime": timestamp(version.mtime_ns),
+    }
+    if version.kind is Kind.SYMLINK:
+        side |= json_name("target", version.target)
+    if version.kind in (Kind.CHAR, Kind.BLOCK):
+        side["device"] = device(version.rdev)
+    if version.xattrs:
+        side["xattrs"] = {
+            name.decode("utf-8", "backslashreplace"): base64.b64encode(value).decode("ascii")
+            for name, value in version.xattrs
+        }
+    return side
+
+
+def device(rdev: int) -> str:
+    """The numbers of a device node."""
+    return f"{rdev >> 8 & 0xFFF | rdev >> 32 & ~0xFFF}:{rdev & 0xFF | rdev >> 12 & ~0xFF}"
+
+
+def timestamp(nanoseconds: int) -> str:
+    """RFC 3339 in UTC, to the nanosecond; beyond the years that it can write, "@" and seconds since the epoch."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    except (ValueError, OverflowError):
+        return f"@{seconds}.{rest:09d}"
+
+
+def octal_type(version: Version) -> int:
+    """st_mode of a version, as git writes it: only the owner's execute bit counts."""
+    if version.kind is Kind.SYMLINK:
+        return stat.S_IFLNK
+    return stat.S_IFREG | (0o755 if version.mode & stat.S_IXUSR else 0o644)

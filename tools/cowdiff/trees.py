@@ -1,0 +1,122 @@
+"""A merged tree as it was, read-only, node by node: the base of a run, or the root that a run left.
+
+Used by ``walk``, ``links`` and ``scan`` for the base and by the commands that show content. The merge itself is cowfs's;
+a directory is listed when a name in it is first asked for, no link is followed, and only regular files are opened.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cowdiff.changes import Version, Xattrs
+from cowdiff.places import Handle
+from cowfs.errors import StoreError
+from cowfs.layers import origin
+from cowfs.layers.marks import ABSENT
+from cowfs.model import Run
+from cowfs.options import MountOptions
+from cowfs.overlay import DirNode, Node, Overlay
+
+_NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+
+
+class Tree:
+    """One merged tree. Close it after use."""
+
+    def __init__(self, options: MountOptions) -> None:
+        try:
+            self._overlay = Overlay(options)
+        except OSError as error:
+            where = os.fsdecode(error.filename) if error.filename else "its layers"
+            raise StoreError(f"cannot read {where}: {error.strerror}") from error
+        self.root: Node = self._overlay.root
+
+    def close(self) -> None:
+        """Close all descriptors; nodes are of no use afterwards."""
+        self._overlay.close()
+
+    def lookup(self, parent: Node, name: bytes) -> Node | None:
+        """The entry of a directory, None where there is none, or ``parent`` is no directory."""
+        try:
+            return self._overlay.find(parent, name)
+        except OSError as error:
+            if error.errno in _NO_SUCH:
+                return None
+            raise
+
+    def walk(self, path: bytes) -> Node | None:
+        """The node at an absolute path."""
+        node: Node | None = self.root
+        for name in path.split(b"/"):
+            if name and node is not None:
+                node = self.lookup(node, name)
+        return node
+
+    def names(self, node: Node) -> set[bytes]:
+        """The names in a directory; empty for anything else."""
+        return set(self._overlay.names(node)) if isinstance(node, DirNode) else set()
+
+    def version(self, node: Node) -> Version:
+        """What is there."""
+        target = self._overlay.readlink(node) if stat.S_ISLNK(node.kind) else b""
+        return Version.of(self._overlay.attr(node), target, self._xattrs(node))
+
+    def _xattrs(self, node: Node) -> Xattrs:
+        found = []
+        for name in self._overlay.listxattr(node):
+            try:
+                found.append((name, self._overlay.getxattr(node, name)))
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    raise
+        return tuple(sorted(found))
+
+    @contextmanager
+    def opened(self, node: Node) -> Iterator[int]:
+        """A descriptor of a regular file's content. OSError where the node is anything else."""
+        if not stat.S_ISREG(node.kind):
+            raise OSError(errno.EINVAL, "not a regular file")
+        handle = self._overlay.open(node, os.O_RDONLY)
+        try:
+            yield handle.fd
+        finally:
+            self._overlay.release(handle)
+
+    def handle(self, node: Node) -> Handle | None:
+        """The file handle that a copy of this file carries as its origin; None where there are no handles."""
+        if node.lower is None:
+            return None
+        directory, name = node.lower
+        found = origin.origin_of(directory.fd, name, b"")
+        return (found.handle_type, found.handle) if found else None
+
+
+@contextmanager
+def base_of(run: Run) -> Iterator[Tree]:
+    """The base of a run."""
+    tree = Tree(MountOptions(lowers=run.lowers, hidden=frozenset(run.hidden), live_lower=run.host))
+    try:
+        yield tree
+    finally:
+        tree.close()
+
+
+@contextmanager
+def left_by(run: Run) -> Iterator[Tree]:
+    """The root of a run as it left it."""
+    tree = Tree(
+        MountOptions(
+            lowers=run.lowers,
+            upper=run.upper,
+            work=run.work,
+            read_only=True,
+            hidden=frozenset(run.hidden),
+            live_lower=run.host,
+        )
+    )
+    try:
+        yield tree
+    finally:
+        tree.close()
