@@ -1,0 +1,94 @@
+"""Layers in the store: built in staging, made durable, published by one rename (commit order below).
+
+    staging/<random>/root/...            the unpacker writes here
+    syncfs                               every byte of it is on disk
+    staging/<random>/layer.json, fsync   the facts
+    rename to layers/sha256/<hex>        listed
+    fsync of layers/sha256               and stays listed
+
+Without the syncfs a power cut leaves empty files in a layer that is listed. One syncfs serves all layers of an import.
+"""
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cowfs.errors import StoreError
+from cowfs.ondisk import LAYER_JSON, LAYER_ROOT
+from cowfs.store import staging
+from cowfs.store.descriptors import make_directory, open_directory, read_file, sync_file_system, try_lock, write_file
+from cowfs.store.records import LIMIT, Damaged, StoredLayer, decode_layer, digest_hex, encode
+
+
+@dataclass(slots=True)
+class LayerBuild:
+    """A layer on its way: ``root_fd`` is the directory of its tree. ``facts`` are set when it is complete."""
+
+    entry: staging.Entry
+    root_fd: int
+    facts: StoredLayer | None = None
+
+    def close(self) -> None:
+        """Remove it if it was not published."""
+        os.close(self.root_fd)
+        self.entry.close()
+
+
+class Layers:
+    """``layers/sha256`` and what is staged for it."""
+
+    def __init__(self, layers_fd: int, staging_fd: int) -> None:
+        self.fd = layers_fd
+        self._staging_fd = staging_fd
+
+    def find(self, diff_id: str) -> StoredLayer | None:
+        """The layer if it is listed. One whose record is damaged counts as absent and is removed.
+
+        Raises StoreError if a damaged layer is in use.
+        """
+        name = digest_hex(diff_id)
+        try:
+            fd = open_directory(self.fd, name)
+        except FileNotFoundError:
+            return None
+        try:
+            layer = decode_layer(read_file(fd, LAYER_JSON, LIMIT))
+            if layer.diff_id == diff_id:
+                os.close(fd)
+                return layer
+        except (FileNotFoundError, Damaged):
+            pass
+        if not try_lock(fd):
+            os.close(fd)
+            raise StoreError(f"the layer {diff_id} is damaged and in use: end the runs that use it, then try again")
+        staging.take_away(self._staging_fd, self.fd, name, fd)
+        return None
+
+    def names(self) -> list[str]:
+        """The hex digits of every listed layer."""
+        return os.listdir(self.fd)
+
+    def stage(self) -> LayerBuild:
+        """A new, empty layer."""
+        entry = staging.create(self._staging_fd)
+        return LayerBuild(entry, make_directory(entry.fd, LAYER_ROOT))
+
+    def commit(self, builds: Sequence[LayerBuild]) -> None:
+        """Publish complete layers, all or as many as the file system takes. Raises OSError."""
+        if not builds:
+            return
+        sync_file_system(self.fd)
+        for build in builds:
+            assert build.facts is not None, "only complete layers are published"
+            write_file(build.entry.fd, LAYER_JSON, encode(build.facts))
+            try:
+                build.entry.publish(self.fd, digest_hex(build.facts.diff_id))
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else the same layer, from somebody else
+                    raise
+        os.fsync(self.fd)
+
+    def remove(self, name: str, fd: int) -> None:
+        """Unlist and remove a layer; ``fd`` is its descriptor, exclusively locked, and is closed."""
+        staging.take_away(self._staging_fd, self.fd, name, fd)

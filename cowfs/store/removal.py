@@ -1,0 +1,96 @@
+"""Which layers and blobs nothing uses, and their removal. Used by the Store under its exclusive lock.
+
+A layer is used by an image record, by the run.json of a run that is kept, or by whoever holds a lease. The order makes
+it safe without stopping anybody: first lock the candidates, then read who uses what. Whoever leased a layer before the
+lock wrote its record before the lease ended, so the reading sees the record; whoever comes after finds the layer gone.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from cowfs.errors import StoreError
+from cowfs.ondisk import RUN_JSON
+from cowfs.store.descriptors import open_directory, read_file, try_lock
+from cowfs.store.layers import Layers
+from cowfs.store.records import StoredImage, digest_hex
+
+_RUN_LIMIT = 4 << 20  # bytes of a run.json: a command line may be long
+_LAYER_IN_PATH = re.compile(r"/layers/sha256/([0-9a-f]{64})(?:/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a removal did."""
+
+    layers: tuple[str, ...] = ()  # hex digits of the layers that are gone
+    in_use: tuple[str, ...] = ()  # layers that no image uses and that a run or an import keeps
+
+
+def collect(layers: Layers, blobs_fd: int, runs_fd: int, images: Callable[[], list[StoredImage]]) -> Removed:
+    """Remove layers and blobs that nothing uses. ``images`` reads the records."""
+    used = _layers_of(images())
+    candidates = [name for name in layers.names() if name not in used]
+    locked = {name: fd for name in candidates if (fd := _lock(layers.fd, name)) is not None}
+    removed = []
+    try:
+        used = _layers_of(images()) | _layers_of_runs(runs_fd) if locked else set()
+        for name in [name for name in locked if name not in used]:
+            layers.remove(name, locked.pop(name))
+            removed.append(name)
+    finally:
+        for fd in locked.values():
+            os.close(fd)
+    _remove_blobs(blobs_fd, images())
+    return Removed(tuple(removed), tuple(name for name in candidates if name not in removed))
+
+
+def _layers_of(images: Iterable[StoredImage]) -> set[str]:
+    """The hex digits of every layer that an image names."""
+    return {digest_hex(diff_id) for image in images for diff_id in image.diff_ids}
+
+
+def _layers_of_runs(runs_fd: int) -> set[str]:
+    """The hex digits of every layer that a run's record names. Raises StoreError for a record that cannot be read."""
+    used: set[str] = set()
+    for run in os.listdir(runs_fd):
+        try:
+            fd = open_directory(runs_fd, run)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            used |= _lowers(read_file(fd, RUN_JSON, _RUN_LIMIT))
+        except FileNotFoundError:  # being made (then it holds a lease), or being removed
+            continue
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(
+                f"the record of run {run} cannot be read, so no layer can be called unused: cowdiff rm {run}"
+            ) from error
+        finally:
+            os.close(fd)
+    return used
+
+
+def _lowers(data: bytes) -> set[str]:
+    return {match[1] for lower in json.loads(data)["lowers"] if (match := _LAYER_IN_PATH.search(lower))}
+
+
+def _lock(layers_fd: int, name: str) -> int | None:
+    try:
+        fd = open_directory(layers_fd, name)
+    except OSError:
+        return None
+    if try_lock(fd):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _remove_blobs(blobs_fd: int, images: Iterable[StoredImage]) -> None:
+    """Manifests and configs are written under the shared store lock together with the record that names them."""
+    used = {digest_hex(digest) for image in images for digest in (image.digest, image.config)}
+    for name in os.listdir(blobs_fd):
+        if name not in used:
+            os.unlink(name, dir_fd=blobs_fd)
