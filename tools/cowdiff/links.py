@@ -13,6 +13,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from cowdiff.changes import order
 from cowdiff.places import Handle
@@ -30,11 +31,22 @@ def resolve(walk: Walk, before: Tree) -> None:
     for names in _groups(files):
         _link(sorted(names, key=lambda found: order(found.path)), walk)
     sources = {found.moved_from for found in walk.found if found.moved_from is not None}
-    walk.gone = [gone for gone in walk.gone if gone.path not in sources]
+    walk.gone = [gone for gone in walk.gone if not _went_along(gone, sources)]
     for found in walk.found:
         if found.moved_from is not None and found.base_path in sources:
             found.base = None  # exchanged: it was not overwritten, it is elsewhere
-        found.other_names = _other_names(found, before)
+    walk.found.extend(_names_by_index(files, walk, before))
+
+
+def _went_along(gone: Gone, sources: set[bytes]) -> bool:
+    """True for what is gone from its path because it, or the directory it was in, was renamed."""
+    if gone.path in sources:
+        return True
+    path = gone.path
+    while gone.uncovered and (path := path.rpartition(b"/")[0]):
+        if path in sources:
+            return True
+    return False
 
 
 def _follow_origins(files: Iterable[Found], walk: Walk, before: Tree) -> None:
@@ -96,6 +108,60 @@ def _link(names: list[Found], walk: Walk) -> None:
 
 def _is_itself(base: Node | None, found: Found, walk: Walk) -> bool:
     return walk.is_origin(base, found) or (base is not None and found.data == base)
+
+
+def _names_by_index(files: Iterable[Found], walk: Walk, before: Tree) -> list[Found]:
+    """Names in the base that share a file with a name in the upper, which is theirs by the index too.
+
+    Looked for in the same directory only, where links mostly are; how many remain is left in ``other_names``.
+    """
+    sharing = [found for found in files if ondisk.NLINK in found.entry.marks]
+    if not sharing:
+        return []
+    known = {found.before_path for found in files} | {gone.path for gone in walk.gone}
+    added: list[Found] = []
+    for names in _groups(sharing):
+        missing = _other_names(names[0], before)
+        for found in names:
+            siblings = _siblings(found, known, walk, before) if missing else []
+            known |= {sibling.base_path for sibling in siblings}
+            missing = max(0, missing - len(siblings))
+            added += siblings
+        for found in names:
+            found.other_names = missing
+    return added
+
+
+def _siblings(found: Found, known: set[bytes], walk: Walk, before: Tree) -> list[Found]:
+    if not walk.is_origin(found.node, found):
+        return []
+    base_prefix = _directory(found.before_path)
+    prefix = _directory(found.path) if found.moved_from is None else _now(base_prefix, walk)
+    directory = before.walk(base_prefix)
+    siblings = []
+    for name in before.names(directory) if directory is not None else ():
+        node = before.lookup(directory, name) if directory is not None else None
+        path = base_prefix + name
+        if path not in known and walk.is_origin(node, found):
+            sibling = replace(found, path=prefix + name, base=node, base_path=path, moved_from=None, origin=None)
+            sibling.link_to, sibling.by_index = found.path, True
+            siblings.append(sibling)
+    return siblings
+
+
+def _directory(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0] + b"/"
+
+
+def _now(directory: bytes, walk: Walk) -> bytes:
+    """Where a directory of the base is now, by the renamed directory nearest above it."""
+    moved = {found.moved_from + b"/": found.path + b"/" for found in walk.found if found.moved_from is not None}
+    above = directory
+    while len(above) > 1:
+        if above in moved:
+            return moved[above] + directory.removeprefix(above)
+        above = _directory(above[:-1])
+    return directory
 
 
 def _other_names(found: Found, before: Tree) -> int:

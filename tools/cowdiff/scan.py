@@ -72,7 +72,7 @@ def _compared(item: Found, before: Tree) -> Change | None:
     differs = differences(old, new, same_content=_same_content(item, old, before)) if old else frozenset()
     moved = item.moved_from is not None
     change = classify(old, new, differs, moved=moved, entries_changed=item.entries_changed)
-    if change is None:
+    if change is None or (change is ChangeClass.IDENTICAL and item.by_index):
         return None
     return Change(
         path=item.path,

@@ -1,7 +1,7 @@
 """A merged tree as it was, read-only, node by node: the base of a run, or the root that a run left.
 
-Used by ``walk``, ``links`` and ``scan`` for the base and by the commands that show content. The merge itself is cowfs's;
-a directory is listed when a name in it is first asked for, no link is followed, and only regular files are opened.
+Used by ``walk``, ``links`` and ``scan`` for the base and by the commands that show content. The merge is cowfs's own; a
+directory is listed when a name in it is first asked for, no link is followed, and only regular files are opened.
 """
 
 import errno

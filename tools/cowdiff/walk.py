@@ -43,6 +43,7 @@ class Found:
     entries_changed: bool = False  # a directory in which names came or went
     link_to: bytes | None = None
     other_names: int = 0
+    by_index: bool = False  # the upper does not have this name, only another of the same file
 
     @property
     def node(self) -> Node | None:
@@ -66,6 +67,7 @@ class Gone:
 
     path: bytes  # in the base
     node: Node
+    uncovered: bool = False  # no whiteout says so: a new directory hides the one that has it
 
 
 @dataclass(slots=True)
@@ -171,7 +173,7 @@ class Walk:
         for name in self._before.names(item.node) - present:
             base = self._before.lookup(item.node, name)
             if base is not None:
-                self.gone.append(Gone(item.node_path + name, base))
+                self.gone.append(Gone(item.node_path + name, base, uncovered=True))
 
     def is_origin(self, node: Node | None, found: Found) -> bool:
         """True if ``found`` was copied up from ``node``, as far as the mark tells."""
