@@ -8,13 +8,24 @@ docker-archive:FILE[:NAME]   what docker save wrote
 anything else                an image in the store, by its reference
 """
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
-from cowfs.errors import NotFound, UsageError
+from cowfs.errors import BrokenImage, NotFound, StoreError, UsageError
+from cowfs.images import limits
+from cowfs.images.compression import BadCompression
+from cowfs.images.config import parse_config
+from cowfs.images.dockerarchive import plan_docker_archive
+from cowfs.images.files import DirectoryFiles, Files, open_archive
+from cowfs.images.importer import import_image
+from cowfs.images.layout import plan_layout
+from cowfs.images.reference import parse_reference
+from cowfs.images.tarheader import BadTar
 from cowfs.model import Base, LayerInfo
 from cowfs.store import Store
+from cowfs.store.records import StoredImage
 
 HOST = "@host"
 _SCHEMES = ("dir", "oci", "oci-archive", "docker-archive")
@@ -42,7 +53,7 @@ def resolve(text: str, store: Store) -> Base:
         raise UsageError(f"{text!r} names no path: {scheme}:PATH")
     if scheme == "dir":
         return Base(source=text, layers=(LayerInfo(1, _directory(Path(rest))),))
-    raise NotFound(f"{scheme}: is not there yet")
+    return _imported(text, scheme, rest, store)
 
 
 def hidden_directories(store: Store) -> frozenset[Path]:
@@ -77,5 +88,68 @@ def _directory(path: Path) -> Path:
     return found
 
 
+def _imported(text: str, scheme: str, rest: str, store: Store) -> Base:
+    """An image of a layout or an archive, stored under its full path: what is in the store already is not unpacked."""
+    path, name = _split(rest)
+    reference = f"{scheme}:{path}" + (f":{name}" if name else "")
+    if not path.exists():
+        if image := store.image(reference):  # the layout is gone, the layers are not
+            return _base(text, image, store)
+        raise NotFound(f"no file or directory {path}")
+    with contextlib.ExitStack() as cleanup:
+        files = _files(scheme, path, store, cleanup)
+        plan = plan_docker_archive(files, name) if scheme == "docker-archive" else plan_layout(files, name)
+        image = store.image(reference)
+        if image is None or image.digest != plan.digest or not all(map(store.layer, image.diff_ids)):
+            image = import_image(store, plan, reference)
+    return _base(text, image, store)
+
+
+def _files(scheme: str, path: Path, store: Store, cleanup: contextlib.ExitStack) -> Files:
+    if path.is_dir():
+        if scheme != "oci":
+            raise UsageError(f"{path} is a directory, not an archive{' (oci:?)' if scheme == 'oci-archive' else ''}")
+        return DirectoryFiles(path)
+    if scheme == "oci":
+        raise UsageError(f"{path} is a file, not a directory (oci-archive: or docker-archive:?)")
+    try:
+        archive = open_archive(path, store.scratch_file)
+    except (BadTar, BadCompression) as error:
+        raise BrokenImage(f"{path} is not an archive of an image: {error}") from None
+    cleanup.callback(archive.close)
+    return archive
+
+
+def _split(rest: str) -> tuple[Path, str]:
+    """PATH[:NAME]. Both may hold colons: the longest beginning that exists is the path."""
+    place = len(rest)
+    while place > 0:
+        if os.path.exists(rest[:place]):
+            return Path(os.path.abspath(rest[:place])), rest[place + 1 :]
+        place = rest.rfind(":", 0, place)
+    path, _, name = rest.partition(":")
+    return Path(os.path.abspath(path)), name
+
+
 def _stored(text: str, store: Store) -> Base:
-    raise NotFound(f"no image {text!r} in the store")
+    reference = parse_reference(text)
+    image = store.image(str(reference))
+    if image is None:
+        raise NotFound(
+            f"no image {reference.familiar!r} in the store (cowfs images lists them; also: oci:, dir:, @host)"
+        )
+    return _base(text, image, store)
+
+
+def _base(text: str, image: StoredImage, store: Store) -> Base:
+    """The layers that show. Below an opaque root nothing does, and overlayfs has no mark for that on a root."""
+    config = parse_config(store.blob(image.config, limits.DOCUMENT))
+    layers: list[LayerInfo] = []
+    for number, (diff_id, created_by) in enumerate(zip(config.diff_ids, config.created_by, strict=True), start=1):
+        layer = store.layer(diff_id)
+        if layer is None:
+            raise StoreError(f"layer {diff_id} of {image.reference} is missing: import the image again")
+        if layer.opaque:
+            layers.clear()
+        layers.append(LayerInfo(number, store.layer_directory(diff_id), diff_id, layer.size, created_by))
+    return Base(source=text, layers=tuple(layers), config=config.image, digest=image.digest)

@@ -170,6 +170,10 @@ class Store:
                 )
             yield
 
+    def scratch_file(self) -> int:
+        """A descriptor of a new file without a name, for what does not fit in memory."""
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self._fds[ondisk.STAGING])
+
     # --- inside
 
     def _read_image(self, name: str) -> StoredImage | None:
