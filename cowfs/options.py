@@ -23,6 +23,7 @@ class MountOptions:
     read_only: bool = False
     volatile: bool = False  # fsync is not passed on: the upper is to be thrown away (overlayfs "volatile")
     userxattr: bool = False  # marks are user.overlay.* instead of trusted.overlay.* (overlayfs "userxattr")
+    copy_up_on_open: bool = False  # as overlayfs: opening for writing copies up; else the first write does
     live_lower: bool = False  # the lowers may change underneath: "/" of a running machine
     hidden: frozenset[Path] = field(default_factory=frozenset)
     allow_other: bool = True

@@ -172,6 +172,8 @@ class Operations(pyfuse3.Operations):
         node = self._table[inode]
         if flags & os.O_TRUNC:
             await self._bring_data(node, needed=False)
+        elif flags & os.O_ACCMODE != os.O_RDONLY and self.overlay.options.copy_up_on_open:
+            await self._bring_data(node, needed=True)
         return self._opened(self.overlay.open(node, flags, self._caller(ctx)))
 
     @immediate

@@ -1,8 +1,8 @@
 """Open files and directories (fs/overlayfs/file.c, readdir.c).
 
-Opening a lower file for writing changes nothing: its handle stays on the lower until the first write, which copies up and puts the
-upper's file behind every handle of the node, the readers' too. So a handle's number never changes and a reader sees what is
-written after it opened.
+Opening a lower file for writing changes nothing: its handle stays on the lower until the first write, which copies up and
+puts the upper's file behind every handle of the node, the readers' too. So a handle's number never changes and a reader
+sees what is written after it opened. Who relies on overlayfs's copy-up at open asks for it by an option.
 """
 
 import errno
@@ -31,8 +31,10 @@ class Files(Attributes):
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable:
             self.writer()
-        if flags & os.O_TRUNC and writable:
+        if flags & os.O_TRUNC:  # with O_RDONLY, too: Linux truncates then
             self.truncate(node, 0, caller)
+        elif writable and self.options.copy_up_on_open:
+            self.raise_node(node, Content.COMES)
         on_upper = node.on_upper and node.data is None
         if on_upper:
             fd = self.open_upper(node, writable=writable)
