@@ -15,7 +15,10 @@ _STATVFS: Final = ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_
 
 
 def entry_attributes(attr: Attr, timeout: float) -> pyfuse3.EntryAttributes:
-    """What lookup, getattr and their kin answer. ``timeout``: how long the kernel may keep name and attributes, seconds."""
+    """What lookup, getattr and their kin answer.
+
+    ``timeout``: how long the kernel may keep name and attributes, seconds.
+    """
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = pyfuse3.InodeT(attr.ino)
     entry.st_mode = pyfuse3.ModeT(attr.mode)
@@ -34,7 +37,10 @@ def entry_attributes(attr: Attr, timeout: float) -> pyfuse3.EntryAttributes:
 
 
 def absent(timeout: float) -> pyfuse3.EntryAttributes:
-    """The answer "no such name" that the kernel remembers: number 0 with a timeout (an errno would not be remembered)."""
+    """The answer "no such name" that the kernel remembers:
+
+    number 0 with a timeout (an errno would not be remembered).
+    """
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = pyfuse3.InodeT(0)
     entry.entry_timeout = timeout

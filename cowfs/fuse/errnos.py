@@ -1,6 +1,7 @@
 """Exceptions into replies: the one place that knows what a failed request answers.
 
-OSError answers its errno. Anything else is a mistake of ours: it is logged whole, answers EIO, and costs this one request.
+OSError answers its errno. Anything else is a mistake of ours: it is logged whole, answers EIO, and costs this one
+request.
 """
 
 import errno

@@ -1,4 +1,7 @@
-"""Copying the bytes of one file into another: shared extents where possible, holes kept, never through a cache of ours."""
+"""Copying the bytes of one file into another:
+
+shared extents where possible, holes kept, never through a cache of ours.
+"""
 
 import errno
 import os

@@ -53,7 +53,10 @@ class DescriptorCache:
 
 
 class Layer:
-    """One directory tree in overlayfs's format. ``index`` is 0 for the upper and counts the lowers from the top, from 1."""
+    """One directory tree in overlayfs's format.
+
+    ``index`` is 0 for the upper and counts the lowers from the top, from 1.
+    """
 
     __slots__ = ("cache", "hidden", "index", "is_upper", "marks", "root", "uuids")
 

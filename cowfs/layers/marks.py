@@ -1,8 +1,8 @@
 """Extended attributes as layers store them: our marks, and everybody else's names beside them.
 
-A *mark* is ``trusted.overlay.X`` (or ``user.overlay.X`` without privilege) and belongs to the merge. The same name used by
-somebody inside is stored escaped, ``trusted.overlay.overlay.X``, and shown unescaped, as overlayfs does since Linux 6.7
-(fs/overlayfs/xattrs.c), so that an overlay can be made inside an overlay.
+A *mark* is ``trusted.overlay.X`` (or ``user.overlay.X`` without privilege) and belongs to the merge. The same name used
+by somebody inside is stored escaped, ``trusted.overlay.overlay.X``, and shown unescaped, as overlayfs does since Linux
+6.7 (fs/overlayfs/xattrs.c), so that an overlay can be made inside an overlay.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """Origins: which lower file an upper one was copied up from, as overlayfs encodes it.
 
 The value of the ``origin`` mark, and in hexadecimal the name of an index entry, is ``struct ovl_fb``
-(fs/overlayfs/overlayfs.h): version 0, magic 0xfb, length, flags, handle type, the file system's uuid (16 bytes), and the
-file handle of name_to_handle_at(2).
+(fs/overlayfs/overlayfs.h): version 0, magic 0xfb, length, flags, handle type, the file system's uuid (16 bytes), and
+the file handle of name_to_handle_at(2).
 """
 
 import os
@@ -55,7 +55,10 @@ def origin_of(directory: int, name: bytes, uuid: bytes) -> Origin | None:
 
 
 def locate(origin: Origin, mount: int) -> os.stat_result | None:
-    """The status of the file that an origin names, None where it is gone. ``mount``: any descriptor on its file system."""
+    """The status of the file that an origin names, None where it is gone.
+
+    ``mount``: any descriptor on its file system.
+    """
     try:
         found = syscalls.open_by_handle_at(mount, origin.handle_type, origin.handle, os.O_PATH | os.O_CLOEXEC)
     except OSError:

@@ -1,7 +1,7 @@
 """System calls that Python 3.11 has no function for, by ctypes.
 
-Each wrapper takes descriptors and bytes, raises OSError with the kernel's errno, and names its manual page. Nothing here
-decides anything.
+Each wrapper takes descriptors and bytes, raises OSError with the kernel's errno, and names its manual page. Nothing
+here decides anything.
 """
 
 import ctypes

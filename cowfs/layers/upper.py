@@ -1,8 +1,9 @@
 """The upper layer's directory, its work directory and its index: every change on disk is made here.
 
-What is built is built in the work directory and published by one rename or link (Documentation/filesystems/overlayfs.rst,
-"Permission model" and "index"), so that a kill at any moment leaves the old or the new state. Layout of ``workdir=``, as the
-kernel's: ``work/`` for what is being built, emptied at every mount, and ``index/`` for files whose lower has several links.
+What is built is built in the work directory and published by one rename or link
+(Documentation/filesystems/overlayfs.rst, "Permission model" and "index"), so that a kill at any moment leaves the old
+or the new state. Layout of ``workdir=``, as the kernel's: ``work/`` for what is being built, emptied at every mount,
+and ``index/`` for files whose lower has several links.
 """
 
 import errno

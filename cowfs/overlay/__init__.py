@@ -2,9 +2,11 @@
 
 A chain of classes, one module per family of operations as in the kernel's fs/overlayfs, each using those before it:
 
-    Tree (find, attributes) <- CopyUp <- Create <- Remove <- Rename <- Attributes (setattr, xattrs) <- Files (open, read, write)
+    Tree (find, attributes) <- CopyUp <- Create <- Remove <- Rename <- Attributes (setattr, xattrs) <- Files (open,
+    read, write)
 
-Errors are OSError with an errno. Not safe for threads: one thread calls it, and only ``Fill.run`` may be given to another.
+Errors are OSError with an errno. Not safe for threads: one thread calls it, and only ``Fill.run`` may be given to
+another.
 """
 
 import os
@@ -22,7 +24,8 @@ class Overlay(Files):
     """One merged tree. ``options`` name its layers; raises OSError naming the directory that cannot be used."""
 
     def __init__(self, options: MountOptions) -> None:
-        # New files get exactly the mode that was asked for: the caller's umask was applied by the kernel, or comes as a number.
+        # New files get exactly the mode that was asked for: the caller's umask was applied by the kernel, or comes as a
+        # number.
         os.umask(0)
         super().__init__(options)
 

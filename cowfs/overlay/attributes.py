@@ -1,4 +1,7 @@
-"""Attributes: mode, owner, times, size, extended attributes (ovl_setattr in fs/overlayfs/inode.c, fs/overlayfs/xattrs.c)."""
+"""Attributes:
+
+mode, owner, times, size, extended attributes (ovl_setattr in fs/overlayfs/inode.c, fs/overlayfs/xattrs.c).
+"""
 
 import errno
 import os
@@ -16,7 +19,10 @@ from cowfs.state.nodes import DirNode, Node
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The attributes that a setattr sets; None leaves one as it is. Times in nanoseconds since the epoch, size in bytes."""
+    """The attributes that a setattr sets; None leaves one as it is.
+
+    Times in nanoseconds since the epoch, size in bytes.
+    """
 
     mode: int | None = None
     uid: int | None = None

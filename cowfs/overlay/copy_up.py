@@ -263,7 +263,10 @@ class CopyUp(Tree):
         return os.open(node.upper[1], _WRITE if writable else _READ, dir_fd=node.upper[0].fd)
 
     def start_fill(self, node: Node) -> Fill:
-        """Prepare to bring the data of a file: it gets its attributes first. The file must not be in the upper whole."""
+        """Prepare to bring the data of a file:
+
+        it gets its attributes first. The file must not be in the upper whole.
+        """
         self.raise_node(node, Content.STAYS)
         source = self._open_data(node)
         try:

@@ -1,8 +1,8 @@
 """Open files and directories (fs/overlayfs/file.c, readdir.c).
 
-Opening a lower file for writing changes nothing: its handle stays on the lower until the first write, which copies up and
-puts the upper's file behind every handle of the node, the readers' too. So a handle's number never changes and a reader
-sees what is written after it opened. Who relies on overlayfs's copy-up at open asks for it by an option.
+Opening a lower file for writing changes nothing: its handle stays on the lower until the first write, which copies up
+and puts the upper's file behind every handle of the node, the readers' too. So a handle's number never changes and a
+reader sees what is written after it opened. Who relies on overlayfs's copy-up at open asks for it by an option.
 """
 
 import errno
@@ -25,7 +25,10 @@ class Files(Attributes):
     """Opens, reads, writes."""
 
     def open(self, node: Node, flags: int, caller: Caller = ROOT) -> Handle:
-        """Open a regular file. Of ``flags`` the access mode and O_TRUNC count; O_APPEND and the like are the kernel's business."""
+        """Open a regular file.
+
+        Of ``flags`` the access mode and O_TRUNC count; O_APPEND and the like are the kernel's business.
+        """
         if node.is_dir:
             raise error(errno.EISDIR)
         writable = flags & os.O_ACCMODE != os.O_RDONLY
@@ -89,7 +92,10 @@ class Files(Attributes):
         return DirHandle(node)
 
     def list_names(self, handle: DirHandle, start: int) -> list[bytes]:
-        """The names as they were when the listing began; ``start`` 0 begins again. Position N is the name after N others."""
+        """The names as they were when the listing began; ``start`` 0 begins again.
+
+        Position N is the name after N others.
+        """
         if start == 0 or not handle.names:
             handle.names = [b".", b"..", *self.load(handle.node)]
         return handle.names

@@ -1,7 +1,7 @@
 """Names that move (ovl_rename in fs/overlayfs/dir.c); the law is in ``cowfs.rules.rename``.
 
-The upper's rename is the commit point. RENAME_WHITEOUT leaves a whiteout at the old name in the same step; a directory that moves
-onto a whiteout is exchanged with it, so that the whiteout lands at the old name.
+The upper's rename is the commit point. RENAME_WHITEOUT leaves a whiteout at the old name in the same step; a directory
+that moves onto a whiteout is exchanged with it, so that the whiteout lands at the old name.
 """
 
 import errno
@@ -25,7 +25,10 @@ class Rename(Remove):
     """Moves names."""
 
     def rename(self, old: Node, old_name: bytes, new: Node, new_name: bytes, flags: int = 0) -> None:
-        """rename(2), renameat2(2). Raises what the table of ``cowfs.rules.rename`` says, EXDEV only as ``set_redirect``."""
+        """rename(2), renameat2(2).
+
+        Raises what the table of ``cowfs.rules.rename`` says, EXDEV only as ``set_redirect``.
+        """
         source, target = self.lookup(old, old_name), self.find(new, new_name)
         assert isinstance(old, DirNode)
         assert isinstance(new, DirNode)

@@ -1,7 +1,7 @@
 """The tree as it is found: layers, listings, look-ups, attributes. Changes nothing.
 
-One visible name becomes a node in three steps: ``load`` lists its directory once per layer (rules.lookup merges), ``find`` takes
-the entry, ``_materialize`` reads what the marks of its layers say: opaque, redirect, metacopy, origin.
+One visible name becomes a node in three steps: ``load`` lists its directory once per layer (rules.lookup merges),
+``find`` takes the entry, ``_materialize`` reads what the marks of its layers say: opaque, redirect, metacopy, origin.
 """
 
 import errno
@@ -92,7 +92,10 @@ class Tree:
     # --- finding ------------------------------------------------------------------------------------------
 
     def find(self, parent: Node, name: bytes) -> Node | None:
-        """The node of a name, None where there is none. Raises ENOTDIR, ENAMETOOLONG, and what reading a layer raises."""
+        """The node of a name, None where there is none.
+
+        Raises ENOTDIR, ENAMETOOLONG, and what reading a layer raises.
+        """
         if not isinstance(parent, DirNode):
             raise error(errno.ENOTDIR)
         entries = parent.entries
@@ -456,7 +459,8 @@ class Tree:
         if node.orphan and node.anchor < 0:
             return 0
         if isinstance(node, DirNode):
-            # As overlayfs: the children of a merged directory are counted nowhere (ovl_getattr in fs/overlayfs/inode.c).
+            # As overlayfs: the children of a merged directory are counted nowhere (ovl_getattr in
+            # fs/overlayfs/inode.c).
             return 1 if len(node.parts) > 1 else 0 if node.orphan else status.st_nlink
         if node.index_name is not None:
             return status.st_nlink + node.links_diff
@@ -489,7 +493,7 @@ class Tree:
         self.drop_unused(node)
 
     def drop_unused(self, node: Node) -> None:
-        """Forget a node that neither the kernel nor a handle nor a known child refers to, and then its parent likewise."""
+        """Forget a node that no kernel reference, handle or known child holds, and then its parent likewise."""
         while node.lookups <= 0 and not node.handles and node is not self.root and self.table.get(node.number) is node:
             if isinstance(node, DirNode) and node.entries and any(isinstance(n, Node) for n in node.entries.values()):
                 return

@@ -9,8 +9,8 @@
     DELETED             hides all below                       hides all below
     REPLACED            -                                     a file is there: hides all below
 
-Layers are heard from the top. The first that has the path supplies it; a directory goes on to merge with directories below until
-something ends it.
+Layers are heard from the top. The first that has the path supplies it; a directory goes on to merge with directories
+below until something ends it.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,10 @@ class Word(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Saying:
-    """A word and the path that it is about: the asked one, or a directory above it. ``here``: has the layer the path itself?"""
+    """A word and the path that it is about:
+
+    the asked one, or a directory above it. ``here``: has the layer the path itself?
+    """
 
     word: Word
     about: bytes = b""

@@ -9,8 +9,9 @@
     directory        anything else     the upper directory; nothing further down counts
     opaque dir       anything          the upper directory; nothing further down counts
 
-(Documentation/filesystems/overlayfs.rst, "Upper and Lower" and "whiteouts and opaque directories".) Opaque marks are read when a
-directory is entered, not when its parent is listed, so they are the caller's business: see ``cowfs.overlay.tree``.
+(Documentation/filesystems/overlayfs.rst, "Upper and Lower" and "whiteouts and opaque directories".) Opaque marks are
+read when a directory is entered, not when its parent is listed, so they are the caller's business: see
+``cowfs.overlay.tree``.
 """
 
 import stat

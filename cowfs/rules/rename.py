@@ -18,7 +18,8 @@
     metacopy file     a redirect to where its data lies
     other             nothing
 
-(rename(2); ovl_rename in fs/overlayfs/dir.c. The kernel refuses loops itself for a mount; the core is used without one, too.)
+(rename(2); ovl_rename in fs/overlayfs/dir.c. The kernel refuses loops itself for a mount; the core is used without one,
+too.)
 """
 
 import errno

@@ -1,7 +1,8 @@
 """Nodes: the files of the merged tree that somebody refers to, by number.
 
-A node is one file, whatever its names: all links of it are the same node, before and after copy-up. It lives as long as the
-kernel knows its number (``lookups``), a handle is open, or the overlay's caller holds it; everything in it can be found again on disk.
+A node is one file, whatever its names: all links of it are the same node, before and after copy-up. It lives as long as
+the kernel knows its number (``lookups``), a handle is open, or the overlay's caller holds it; everything in it can be
+found again on disk.
 """
 
 import os

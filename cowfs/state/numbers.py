@@ -7,8 +7,9 @@ high bits, counted from the bottom layer, so that a new layer on top changes no 
     bits 63..48  index of the file system, 0 for the lowest layer's
     bits 47..0   st_ino there
 
-A kernel number is a node id of FUSE as well, so two rules more: 1 is the root's and nobody else's; identities that do not fit
-(inode numbers of 2^48 and up, a second file that claims the same identity) get numbers from a range of their own, good for this mount.
+A kernel number is a node id of FUSE as well, so two rules more: 1 is the root's and nobody else's; identities that do
+not fit (inode numbers of 2^48 and up, a second file that claims the same identity) get numbers from a range of their
+own, good for this mount.
 """
 
 from typing import Final
