@@ -15,7 +15,7 @@ from cowfs.fuse.operations import Operations
 from cowfs.options import MountOptions
 from cowfs.overlay import Overlay
 
-# Handlers that answer without the overlay: their answer is constant ("poll" is pyfuse3's own: not supported, asked once).
+# Handlers that answer without the overlay: their answer is constant (poll is pyfuse3's own).
 CONSTANT = {"access", "flush", "init", "stacktrace", "forget", "poll"}
 HANDLERS = sorted(
     name
