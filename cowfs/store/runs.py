@@ -1,0 +1,294 @@
+"""Runs: what is kept of one command in a throw-away copy of a base. Used by cowrun and cowdiff.
+
+    runs/<id>/          0700, <id> is 12 hex digits
+      run.json          the record (cowfs.store.run_record); always complete: replaced by one rename
+      lock              flocked by the launcher as long as the run lives
+      upper/  work/     the changes, in overlayfs's format; work keeps only the index once the run is over
+      merged/  files/   mount point and injected files of a run that is going; gone once it is over
+
+A run is built in ``staging`` and appears by one rename, locked. It is RUNNING while somebody holds the lock, DISCARDED
+once it was sealed, LOST if it was never sealed and nobody holds the lock.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
+
+from cowfs import ondisk
+from cowfs.errors import NotFound, StoreError, UsageError
+from cowfs.model import Base, Run, RunState
+from cowfs.store import staging
+from cowfs.store.descriptors import DIRECTORY, is_named, open_directory, read_file, try_lock, wait_for_lock
+from cowfs.store.run_record import LIMIT, decode, encode
+from cowfs.store.trees import remove_tree
+
+FILES = "files"  # host-side files that are bound into the run: hostname, hosts, resolv.conf
+LAST = "last"
+
+_ID = re.compile(r"[0-9a-f]{12}")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_PATIENCE = 1.0  # seconds: whoever only looks holds the lock for no time
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+Found: TypeAlias = list[Run]
+
+
+class RunLock:
+    """Says that the run lives, until it is closed; processes that are forked meanwhile share it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        """The run is over."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> "RunLock":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class Runs:
+    """The runs of the store at ``store_root``. No run needs a store that is open."""
+
+    def __init__(self, store_root: Path) -> None:
+        self._root = store_root
+
+    # --- the life of a run: for the launcher
+
+    def create(
+        self,
+        base: Base,
+        command: Iterable[str],
+        *,
+        name: str = "",
+        env_names: Iterable[str] = (),
+        hidden: Iterable[Path] = (),
+        volumes: Iterable[str] = (),
+    ) -> tuple[Run, RunLock]:
+        """A new run and its lock. The caller holds a lease on the layers of ``base``.
+
+        ``volumes`` are all paths inside that are not part of the merge: volumes, mounts and injected files. Raises
+        UsageError (the name), StoreError.
+        """
+        self._check_name(name)
+        run_id = secrets.token_hex(6)
+        run = Run(
+            id=run_id,
+            directory=self._root / ondisk.RUNS / run_id,
+            source=base.source,
+            lowers=base.lowers,
+            command=tuple(command),
+            name=name,
+            digest=base.digest,
+            host=base.host,
+            env_names=tuple(env_names),
+            hidden=tuple(sorted(hidden)),
+            volumes=tuple(volumes),
+            started=time.time(),
+        )
+        try:
+            return run, self._build(run)
+        except OSError as error:
+            raise StoreError(f"no run can be made in {self._root}: {error.strerror}") from error
+
+    def seal(self, run: Run, exit_status: int) -> Run:
+        """The run is over, and nothing is mounted on it: record it, and drop what only a run that is going needs."""
+        sealed = replace(run, ended=time.time(), exit_status=exit_status, state=RunState.DISCARDED)
+        try:
+            with _opened(run.directory) as fd:
+                _write_record(fd, sealed)
+                for name in (ondisk.RUN_MERGED, FILES):
+                    with contextlib.suppress(FileNotFoundError):
+                        remove_tree(fd, os.fsencode(name))
+                _empty_work(fd)
+        except OSError as error:
+            raise StoreError(f"run {run.id} cannot be sealed: {error.strerror}") from error
+        return sealed
+
+    # --- looking: for everybody
+
+    def list(self) -> Found:
+        """All runs, the newest first."""
+        try:
+            with _opened(self._root / ondisk.RUNS) as runs_fd:
+                found = [run for name in os.listdir(runs_fd) if (run := self._read(runs_fd, name)) is not None]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"the runs in {self._root} cannot be read: {error.strerror}") from error
+        return sorted(found, key=lambda run: run.started, reverse=True)
+
+    def find(self, token: str) -> Run:
+        """The run that ``token`` names: "last", an id, the newest of a name, an unambiguous beginning of an id.
+
+        Raises NotFound, UsageError.
+        """
+        runs = self.list()
+        if token == LAST:
+            if not runs:
+                raise NotFound("there are no runs yet")
+            return runs[0]
+        exact = [run for run in runs if run.id == token] or [run for run in runs if run.name and run.name == token]
+        found = exact[:1] or [run for run in runs if token and run.id.startswith(token)]
+        if not found:
+            raise NotFound(f"no run {token!r} (cowdiff lists them)")
+        if len(found) > 1:
+            raise UsageError(f"{token!r} begins the ids of {len(found)} runs: {', '.join(run.id for run in found)}")
+        return found[0]
+
+    # --- removing
+
+    def remove(self, run: Run) -> None:
+        """Remove a run with all that it changed. Raises StoreError if it is still going; no such run is no error."""
+        try:
+            with _opened(self._root / ondisk.RUNS) as runs_fd, _opened(self._root / ondisk.STAGING) as staging_fd:
+                self._remove(runs_fd, staging_fd, run)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"run {run.id} cannot be removed: {error.strerror}") from error
+
+    def prune(self, *, keep: int = 0, before: float | None = None) -> Found:
+        """Remove the runs that are over but for the ``keep`` newest, only those started ``before`` that time if given.
+
+        Returns what was removed.
+        """
+        over = [run for run in self.list() if run.state is not RunState.RUNNING]
+        removed = []
+        for run in over[keep:]:
+            if before is None or run.started < before:
+                self.remove(run)
+                removed.append(run)
+        return removed
+
+    # --- inside
+
+    def _check_name(self, name: str) -> None:
+        if not name:
+            return
+        if not _NAME.fullmatch(name) or name == LAST:
+            raise UsageError(f"{name!r} cannot be a name: letters, digits and _.- (and not {LAST!r})")
+        for run in self.list():
+            if run.name == name and run.state is RunState.RUNNING:
+                raise UsageError(f"the name {name!r} is in use by run {run.id}")
+
+    def _build(self, run: Run) -> RunLock:
+        with (
+            _opened(self._root / ondisk.RUNS) as runs_fd,
+            _opened(self._root / ondisk.STAGING) as staging_fd,
+            contextlib.closing(staging.create(staging_fd)) as entry,
+        ):
+            lock = _make_lock(entry.fd)
+            try:
+                _make_upper(entry.fd, run.lowers[0])
+                for name in (ondisk.RUN_WORK, ondisk.RUN_MERGED, FILES):
+                    os.mkdir(name, 0o700, dir_fd=entry.fd)
+                _write_record(entry.fd, run)
+                entry.publish(runs_fd, run.id)
+            except BaseException:
+                lock.close()
+                raise
+            return lock
+
+    def _read(self, runs_fd: int, name: str) -> Run | None:
+        """The run ``name``, None if there is none. Of one whose record cannot be read, all but the id is unknown."""
+        if not _ID.fullmatch(name):
+            return None
+        try:
+            fd = open_directory(runs_fd, name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            lives = _is_locked(fd)
+            run = decode(read_file(fd, ondisk.RUN_JSON, LIMIT), self._root / ondisk.RUNS / name)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            run = Run(name, self._root / ondisk.RUNS / name, "", (), (), started=os.fstat(fd).st_mtime)
+        finally:
+            os.close(fd)
+        if run.ended is not None:
+            return replace(run, state=RunState.DISCARDED)
+        return run if lives else replace(run, state=RunState.LOST)
+
+    def _remove(self, runs_fd: int, staging_fd: int, run: Run) -> None:
+        fd = open_directory(runs_fd, run.id)
+        try:
+            lock_fd = os.open(ondisk.RUN_LOCK, _LOCK_FLAGS, 0o600, dir_fd=fd)
+            try:
+                if not wait_for_lock(lock_fd, seconds=_PATIENCE):
+                    raise StoreError(f"run {run.id} is still going: end it first")
+                if not (try_lock(fd) and is_named(fd, runs_fd, run.id)):
+                    return  # somebody else removes it
+                staging.take_away(staging_fd, runs_fd, run.id, os.dup(fd))
+            finally:
+                os.close(lock_fd)
+        finally:
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str, parent_fd: int | None = None) -> Iterator[int]:
+    """A descriptor of a directory."""
+    fd = os.open(path, DIRECTORY, dir_fd=parent_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _make_lock(directory_fd: int) -> RunLock:
+    fd = os.open(ondisk.RUN_LOCK, _LOCK_FLAGS | os.O_EXCL, 0o600, dir_fd=directory_fd)
+    try_lock(fd)  # nobody else knows it yet
+    return RunLock(fd)
+
+
+def _is_locked(directory_fd: int) -> bool:
+    try:
+        fd = os.open(ondisk.RUN_LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return False
+    try:
+        return not try_lock(fd, shared=True)
+    finally:
+        os.close(fd)
+
+
+def _make_upper(directory_fd: int, lower: Path) -> None:
+    """An empty upper. The root of a merge has the upper's attributes, so they are those of the ``lower`` below it."""
+    os.mkdir(ondisk.RUN_UPPER, 0o700, dir_fd=directory_fd)
+    with _opened(lower) as source, _opened(ondisk.RUN_UPPER, directory_fd) as made:
+        for name in os.listxattr(source):
+            if not os.fsencode(name).startswith((ondisk.OVERLAY_TRUSTED, ondisk.OVERLAY_USER)):
+                os.setxattr(made, name, os.getxattr(source, name))
+        status = os.fstat(source)
+        os.fchown(made, status.st_uid, status.st_gid)
+        os.fchmod(made, status.st_mode & 0o7777)
+        os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _empty_work(directory_fd: int) -> None:
+    """What was being built is rubbish; the index is part of the changes: it says which names are one file."""
+    with _opened(ondisk.RUN_WORK, directory_fd) as work_fd:
+        for name in os.listdir(work_fd):
+            if os.fsencode(name) != ondisk.INDEX:
+                remove_tree(work_fd, os.fsencode(name))
+
+
+def _write_record(directory_fd: int, run: Run) -> None:
+    new = ondisk.RUN_JSON + ".new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
+    with open(fd, "wb") as file:
+        file.write(encode(run))
+    os.rename(new, ondisk.RUN_JSON, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
