@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from cowfs.cli.entry import complain
 from cowfs.ondisk import STORE_DEFAULT, STORE_ENV
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Context:
         """Open the store, making it where there is none. Raises StoreError."""
         from cowfs.store import Store  # only the commands that need the store pay for it
 
-        return Store.open(self.root)
+        return Store.open(self.root, say=lambda line: complain("cowfs", line))
 
 
 def default_root() -> Path:
@@ -46,7 +47,7 @@ def root_option(function: AnyFunction) -> AnyFunction:
     return click.option(
         "--root",
         envvar=STORE_ENV,
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         default=default_root,
         metavar="DIR",
         help=f"The store of images and runs (also {STORE_ENV}; {STORE_DEFAULT} for root).",

@@ -66,6 +66,16 @@ def serve(options: MountOptions, mountpoint: Path, ready: int) -> None:
     session.run()
 
 
+def serve_here(options: MountOptions, mountpoint: Path) -> None:
+    """Mount and serve in this process, with its standard streams. Raises MountError, PrivilegeError."""
+    check_device()
+    try:
+        session = _mount(options, mountpoint)
+    except Exception as failure:
+        raise MountError(_reason(failure, mountpoint)) from failure
+    session.run()
+
+
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     """umount2(2). Raises MountError: not mounted, busy, not permitted."""
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,66 @@
+"""``cowfs mount``: the merge of layers on a directory, read-only or with an upper."""
+
+from pathlib import Path
+
+import click
+
+from cowfs.cli.context import Context
+from cowfs.errors import UsageError
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.option("--upper", type=click.Path(path_type=Path), help="Directory that takes the changes; needs --work.")
+@click.option("--work", type=click.Path(path_type=Path), help="Empty directory on the same file system as --upper.")
+@click.option("--read-only", is_flag=True, help="Show --upper with the rest, and refuse changes.")
+@click.option("--foreground", is_flag=True, help="Serve in this process until the mount ends.")
+@click.option("--transport", default="auto", show_default=True, help="How requests travel: auto, plain, or levers.")
+@click.pass_obj
+def command(
+    context: Context,
+    sources: tuple[str, ...],
+    mountpoint: Path,
+    upper: Path | None,
+    work: Path | None,
+    read_only: bool,
+    foreground: bool,
+    transport: str,
+) -> None:
+    """Mount the merge of the SOURCEs on MOUNTPOINT, the first on top; without --upper it is read-only.
+
+    A SOURCE is an image in the store, @host, dir:PATH, oci:PATH[:TAG], oci-archive:FILE or docker-archive:FILE.
+    """
+    from cowfs.fuse import mountpoints, serve
+    from cowfs.options import MountOptions
+
+    if (upper is None) != (work is None):
+        raise UsageError("--upper and --work go together: changes are built in one and published in the other")
+    mountpoints.check_root()
+    serve.check_device()
+    mountpoints.check_mountpoint(mountpoint, empty=True)
+    lowers, live, hidden = _layers(context, sources)
+    options = MountOptions(
+        lowers=lowers,
+        upper=upper and upper.absolute(),
+        work=work and work.absolute(),
+        read_only=read_only,
+        live_lower=live,
+        hidden=hidden,
+        source=",".join(sources).replace("\\", "/"),
+        transport=transport,
+    )
+    if foreground:
+        serve.serve_here(options, mountpoint.absolute())
+    else:
+        serve.start(options, mountpoint.absolute(), detach=True)
+
+
+def _layers(context: Context, sources: tuple[str, ...]) -> tuple[tuple[Path, ...], bool, frozenset[Path]]:
+    from cowfs.images.sources import hidden_directories, resolve
+
+    with context.store() as store:
+        bases = [resolve(source, store) for source in sources]
+        live = any(base.host for base in bases)
+        hidden = hidden_directories(store) if live else frozenset()
+    return tuple(lower for base in bases for lower in base.lowers), live, hidden
