@@ -39,8 +39,11 @@ _PSEUDO = {
 }  # fmt: skip
 
 
-def resolve(text: str, store: Store) -> Base:
+def resolve(text: str, store: Store, *, every_layer: bool = False) -> Base:
     """The base that ``text`` names; what is missing in the store is unpacked into it.
+
+    Its layers are those that a mount needs: without the ones that hold nothing, or of which an opaque root above hides
+    everything. ``every_layer`` is for who describes the image.
 
     Raises NotFound, UsageError, BrokenImage, StoreError, PrivilegeError.
     """
@@ -48,12 +51,25 @@ def resolve(text: str, store: Store) -> Base:
         return Base(source=text, layers=(LayerInfo(1, Path("/")),), host=True)
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in _SCHEMES:
-        return _stored(text, store)
+        return _stored(text, store, every_layer)
     if not rest:
         raise UsageError(f"{text!r} names no path: {scheme}:PATH")
     if scheme == "dir":
         return Base(source=text, layers=(LayerInfo(1, _directory(Path(rest))),))
-    return _imported(text, scheme, rest, store)
+    return _imported(text, scheme, rest, store, every_layer)
+
+
+def stored_reference(text: str, store: Store) -> str:
+    """The exact name under which the store holds the image ``text``. Raises NotFound."""
+    found = next((image.reference for image in store.images() if text in (image.reference, image.familiar)), "")
+    if not found:
+        scheme, colon, rest = text.partition(":")
+        found = (
+            _archive_reference(scheme, *_split(rest)) if colon and scheme in _SCHEMES else str(parse_reference(text))
+        )
+    if store.image(found) is None:
+        raise NotFound(f"no image {text!r} in the store (cowfs images lists them)")
+    return found
 
 
 def hidden_directories(store: Store) -> frozenset[Path]:
@@ -88,13 +104,13 @@ def _directory(path: Path) -> Path:
     return found
 
 
-def _imported(text: str, scheme: str, rest: str, store: Store) -> Base:
+def _imported(text: str, scheme: str, rest: str, store: Store, every_layer: bool) -> Base:
     """An image of a layout or an archive, stored under its full path: what is in the store already is not unpacked."""
     path, name = _split(rest)
-    reference = f"{scheme}:{path}" + (f":{name}" if name else "")
+    reference = _archive_reference(scheme, path, name)
     if not path.exists():
         if image := store.image(reference):  # the layout is gone, the layers are not
-            return _base(text, image, store)
+            return _base(text, image, store, every_layer)
         raise NotFound(f"no file or directory {path}")
     with contextlib.ExitStack() as cleanup:
         files = _files(scheme, path, store, cleanup)
@@ -102,7 +118,11 @@ def _imported(text: str, scheme: str, rest: str, store: Store) -> Base:
         image = store.image(reference)
         if image is None or image.digest != plan.digest or not all(map(store.layer, image.diff_ids)):
             image = import_image(store, plan, reference)
-    return _base(text, image, store)
+    return _base(text, image, store, every_layer)
+
+
+def _archive_reference(scheme: str, path: Path, name: str) -> str:
+    return f"{scheme}:{path}" + (f":{name}" if name else "")
 
 
 def _files(scheme: str, path: Path, store: Store, cleanup: contextlib.ExitStack) -> Files:
@@ -131,25 +151,26 @@ def _split(rest: str) -> tuple[Path, str]:
     return Path(os.path.abspath(path)), name
 
 
-def _stored(text: str, store: Store) -> Base:
+def _stored(text: str, store: Store, every_layer: bool) -> Base:
     reference = parse_reference(text)
     image = store.image(str(reference))
     if image is None:
         raise NotFound(
             f"no image {reference.familiar!r} in the store (cowfs images lists them; also: oci:, dir:, @host)"
         )
-    return _base(text, image, store)
+    return _base(text, image, store, every_layer)
 
 
-def _base(text: str, image: StoredImage, store: Store) -> Base:
-    """The layers that show. Below an opaque root nothing does, and overlayfs has no mark for that on a root."""
+def _base(text: str, image: StoredImage, store: Store, every_layer: bool) -> Base:
+    """``every_layer``: also those of which nothing shows."""
     config = parse_config(store.blob(image.config, limits.DOCUMENT))
     layers: list[LayerInfo] = []
     for number, (diff_id, created_by) in enumerate(zip(config.diff_ids, config.created_by, strict=True), start=1):
         layer = store.layer(diff_id)
         if layer is None:
             raise StoreError(f"layer {diff_id} of {image.reference} is missing: import the image again")
-        if layer.opaque:
-            layers.clear()
-        layers.append(LayerInfo(number, store.layer_directory(diff_id), diff_id, layer.size, created_by))
+        if layer.opaque and not every_layer:
+            layers.clear()  # overlayfs has no mark for that on a root
+        if layer.entries or number == 1 or every_layer:  # one without any must not give its root to the merge
+            layers.append(LayerInfo(number, store.layer_directory(diff_id), diff_id, layer.size, created_by))
     return Base(source=text, layers=tuple(layers), config=config.image, digest=image.digest)

@@ -39,6 +39,11 @@ class StoredImage:
     stored: float  # seconds since the epoch
 
     @property
+    def familiar(self) -> str:
+        """The reference as people write it: without Docker Hub's name."""
+        return self.reference.removeprefix("docker.io/library/").removeprefix("docker.io/")
+
+    @property
     def file_name(self) -> str:
         """Where the record lies in ``images``: references hold slashes and may be longer than a name."""
         return image_file_name(self.reference)

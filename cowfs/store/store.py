@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from cowfs import ondisk
 from cowfs.errors import NotFound, StoreError
 from cowfs.model import Base
 from cowfs.store import leases, staging
-from cowfs.store.descriptors import make_directory, read_file, wait_for_lock, write_file
+from cowfs.store.descriptors import is_named, make_directory, read_file, wait_for_lock, write_file
 from cowfs.store.layers import LayerBuild, Layers
 from cowfs.store.leases import Lease
 from cowfs.store.records import (
@@ -134,6 +135,12 @@ class Store:
             os.unlink(image_file_name(reference), dir_fd=self._fds[ondisk.IMAGES])
             return self._collect()
 
+    def collect(self) -> Removed:
+        """Remove the layers that no image, run or lease uses: for after the removal of a run."""
+        with self._lock(shared=False):
+            self._mark_removal()
+            return self._collect()
+
     # --- layers
 
     def layer(self, diff_id: str) -> StoredLayer | None:
@@ -227,16 +234,30 @@ class Store:
     def _lock_file(self, name: str, *, shared: bool, seconds: float, what: str) -> Iterator[None]:
         """Hold the flock of a file in ``locks``. Raises _Taken after ``seconds``."""
         locks_fd = self._fds[ondisk.LOCKS]
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks_fd)
-        try:
-            if not wait_for_lock(fd, shared=shared, seconds=min(seconds, _SAY_AFTER)):
-                if seconds:
-                    self._say(f"waiting for another command that {what}")
-                if not wait_for_lock(fd, shared=shared, seconds=max(0.0, seconds - _SAY_AFTER)):
-                    raise _Taken(f"another command that {what} does not end (fuser -v {self.root}/locks/{name})")
-            yield
-        finally:
-            os.close(fd)
+        deadline = time.monotonic() + seconds
+        while True:
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks_fd)
+            try:
+                self._wait(fd, name, shared, deadline, what)
+                if not is_named(fd, locks_fd, name):  # whoever held it removed it: a new one counts
+                    continue
+                try:
+                    yield
+                finally:
+                    if name != ondisk.STORE_LOCK:
+                        os.unlink(name, dir_fd=locks_fd)
+                return
+            finally:
+                os.close(fd)
+
+    def _wait(self, fd: int, name: str, shared: bool, deadline: float, what: str) -> None:
+        left = deadline - time.monotonic()
+        if wait_for_lock(fd, shared=shared, seconds=min(left, _SAY_AFTER)):
+            return
+        if left > _SAY_AFTER:
+            self._say(f"waiting for another command that {what}")
+        if not wait_for_lock(fd, shared=shared, seconds=deadline - time.monotonic()):
+            raise _Taken(f"another command that {what} does not end (fuser -v {self.root / ondisk.LOCKS / name})")
 
 
 class _Taken(StoreError):
