@@ -18,12 +18,11 @@ _WRONG_CALL: Final = 1
 _FAILED: Final = 32
 
 # What mount(8) passes on or /etc/fstab carries, and what changes nothing here.
-_IGNORED: Final = frozenset(
-    (
-        "rw defaults auto noauto user nouser users owner group nofail _netdev exec noexec sync async atime noatime "
-        "diratime nodiratime relatime norelatime strictatime lazytime nolazytime silent default_permissions allow_other"
-    ).split()
-)
+_IGNORED: Final = frozenset({
+    "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "exec",
+    "noexec", "sync", "async", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime",
+    "strictatime", "lazytime", "nolazytime", "silent", "default_permissions", "allow_other",
+})  # fmt: skip
 _SWITCHES: Final = {
     "ro": ("read_only", True),
     "dev": ("allow_dev", True),
