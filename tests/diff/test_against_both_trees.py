@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from cowdiff.changes import Change, ChangeClass
 
+from cowfs.model import Kind
+
 Snapshot = dict[str, Any]
 SEEDS = range(40)
 
@@ -101,11 +103,15 @@ def check(before: Snapshot, after: Snapshot, changes: list[Change]) -> None:
 def accounted(before: Snapshot, after: Snapshot, changes: list[Change]) -> Snapshot:
     """The base with the changes applied: renamed subtrees moved, removed ones dropped, changed files taken over."""
     moved = {text(c.before_path): text(c.path) for c in changes if c.change is ChangeClass.RENAMED and c.before_path}
-    dropped = {text(c.path) for c in changes if c.change in (ChangeClass.REMOVED, ChangeClass.REPLACED)}
-    dropped |= {text(c.path) for c in changes if c.change is ChangeClass.RENAMED} - moved.keys()
+    gone = (ChangeClass.REMOVED, ChangeClass.REPLACED)
+    dropped = {text(c.before_path or c.path) for c in changes if c.change in gone}
+    origins = {new: old for old, new in moved.items()}
+    overwritten = [text(c.path).rpartition("/") for c in changes if c.overwrote is not None]
+    dropped |= {f"{place_of(head, origins, set())}/{name}" for head, _, name in overwritten} - moved.keys()
+    stayed = {text(c.path) for c in changes if c.before and c.before_path is None and c.kind is not Kind.DIRECTORY}
     told: Snapshot = {}
     for path, file in before.items():
-        place = place_of(path, moved, dropped)
+        place = path if path in stayed - moved.keys() - dropped else place_of(path, moved, dropped)
         if place is not None:
             told[place] = file
     for change in changes:
@@ -147,7 +153,7 @@ def assert_true(change: Change, before: Snapshot, after: Snapshot) -> None:
         assert old is not None
         assert new is not None
         verdicts = {
-            ChangeClass.REPLACED: old.kind != new.kind,
+            ChangeClass.REPLACED: old.kind != new.kind or change.kind is Kind.DIRECTORY,  # or by an unrelated one
             ChangeClass.MODIFIED: (old.content, old.rdev) != (new.content, new.rdev),
             ChangeClass.METADATA: old[1:3] + old[5:6] != new[1:3] + new[5:6] and old.content == new.content,
             ChangeClass.TOUCHED: old[:-1] == new[:-1] and old.mtime_ns != new.mtime_ns,

@@ -92,7 +92,11 @@ WITH_MARKS: dict[str, tuple[str, list[str]]] = {
     "rename into a new directory": ("mkdir n; mv d n/d", ["A /n/", "R /n/d/ (from /d)"]),
     "rename over an empty directory": ("mv -T d empty", ["R /empty/ (from /d)"]),
     "rename over a removed directory": ("rm -r keep; mv d keep", ["R /keep/ (from /d)"]),
-    "rename and another in its place": ("mv d e; mkdir d; touch d/new", ["A /d/new", "R /e/ (from /d)"]),
+    "rename and another in its place": ("mv d e; mkdir d; touch d/new", ["A /d/", "A /d/new", "R /e/ (from /d)"]),
+    "rename and the same in its place": (
+        "cp -a d e; mv d f2; mv e d",
+        ["A /d/", "A /d/one", "A /d/sub/", "A /d/sub/s", "A /d/two", "R /f2/ (from /d)"],
+    ),
     "exchange two directories": ("exchange d keep", ["R /d/ (from /keep)", "R /keep/ (from /d)"]),
     "exchange a file and a directory": ("exchange f d", ["R /d (from /f)", "R /f/ (from /d)"]),
     "rename out, then remove the rest": (

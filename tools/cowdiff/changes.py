@@ -9,6 +9,7 @@
     something      nothing             -                             removed
     (elsewhere)    it, at a new path   anything                      renamed
     one kind       another kind        -                             replaced
+    a directory    an unrelated one    -                             replaced
     a directory    a directory         nothing, or times that the    None: not a change
                                        entries below explain
     the same kind  the same kind       content, target or device     modified
@@ -137,18 +138,20 @@ def classify(
     differs: frozenset[Difference],
     *,
     moved: bool = False,
+    anew: bool = False,
     entries_changed: bool = False,
 ) -> ChangeClass | None:
     """The class of a pair, by the table above; None where nothing changed.
 
-    ``moved``: ``before`` lay at another path, which is gone. ``entries_changed``: names in this directory came or
+    ``moved``: ``before`` lay at another path, which is gone. ``anew``: a directory that was
+    removed elsewhere and has an unrelated one at its old path. ``entries_changed``: names in this directory came or
     went, so that its time differs by itself.
     """
     if before is None or after is None:
         return _came_or_went(before, after)
     if moved:
         return ChangeClass.RENAMED
-    if before.kind is not after.kind:
+    if anew or before.kind is not after.kind:
         return ChangeClass.REPLACED
     if differs & SUBSTANCE:
         return ChangeClass.MODIFIED

@@ -19,6 +19,11 @@ def printable(name: bytes) -> str:
     return "".join(map(_shown, text))
 
 
+def harmless(text: bytes) -> str:
+    """The content of a file for a terminal: as ``printable``, but tabs, line ends and backslashes stay as they are."""
+    return "".join(c if c in "\t\n\\" else _shown(c) for c in text.decode("utf-8", "surrogateescape"))
+
+
 def _shown(character: str) -> str:
     code = ord(character)
     if character == "\\":

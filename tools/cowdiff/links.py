@@ -12,7 +12,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from cowdiff.changes import order
@@ -32,21 +32,49 @@ def resolve(walk: Walk, before: Tree) -> None:
         _link(sorted(names, key=lambda found: order(found.path)), walk)
     sources = {found.moved_from for found in walk.found if found.moved_from is not None}
     walk.gone = [gone for gone in walk.gone if not _went_along(gone, sources)]
-    for found in walk.found:
-        if found.moved_from is not None and found.base_path in sources:
-            found.base = None  # exchanged: it was not overwritten, it is elsewhere
+    _part_with_moved(walk.found, sources)
     walk.found.extend(_names_by_index(files, walk, before))
+    _one_line_a_path(walk)
+
+
+def _part_with_moved(found: Iterable[Found], sources: set[bytes]) -> None:
+    """What stands where a directory was renamed away is new, with all that is in it, and overwrote nothing.
+
+    A new file in the place of a renamed one stays its successor: that is how editors keep backups.
+    """
+    new: set[bytes] = set()  # directories, with a slash; ``found`` has each before what is in it
+    for item in found:
+        in_new = _directory(item.path) in new
+        if item.moved_from is not None:
+            if in_new or item.base_path in sources:
+                item.base = None
+        elif in_new or (item.base_path in sources and item.base is not None and item.base.is_dir):
+            item.base = None
+            new.add(item.path + b"/")
+
+
+def _one_line_a_path(walk: Walk) -> None:
+    """A path that the base has, and something new too, is not gone: it is compared after all."""
+    gone = {item.path: item for item in walk.gone}
+    for found in walk.found:
+        lost = gone.pop(found.path, None)
+        if lost is not None and found.base is None:
+            found.base, found.base_path = lost.node, lost.path
+            found.anew = lost.node.is_dir
+    walk.gone = list(gone.values())
+
+
+def _upwards(path: bytes) -> Iterator[bytes]:
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 def _went_along(gone: Gone, sources: set[bytes]) -> bool:
     """True for what is gone from its path because it, or the directory it was in, was renamed."""
-    if gone.path in sources:
-        return True
-    path = gone.path
-    while gone.uncovered and (path := path.rpartition(b"/")[0]):
-        if path in sources:
-            return True
-    return False
+    if gone.path in sources or gone.hidden_by is None:
+        return gone.path in sources
+    return any(path in sources and len(path) > len(gone.hidden_by) for path in _upwards(gone.path))
 
 
 def _follow_origins(files: Iterable[Found], walk: Walk, before: Tree) -> None:

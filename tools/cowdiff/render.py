@@ -8,7 +8,6 @@ m       metadata only            =       identical: opened for writing, as it wa
 """
 
 import base64
-import stat
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -147,10 +146,3 @@ def timestamp(nanoseconds: int) -> str:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
     except (ValueError, OverflowError):
         return f"@{seconds}.{rest:09d}"
-
-
-def octal_type(version: Version) -> int:
-    """st_mode of a version, as git writes it: only the owner's execute bit counts."""
-    if version.kind is Kind.SYMLINK:
-        return stat.S_IFLNK
-    return stat.S_IFREG | (0o755 if version.mode & stat.S_IXUSR else 0o644)

@@ -71,7 +71,7 @@ def _compared(item: Found, before: Tree) -> Change | None:
     new = item.entry.version
     differs = differences(old, new, same_content=_same_content(item, old, before)) if old else frozenset()
     moved = item.moved_from is not None
-    change = classify(old, new, differs, moved=moved, entries_changed=item.entries_changed)
+    change = classify(old, new, differs, moved=moved, anew=item.anew, entries_changed=item.entries_changed)
     if change is None or (change is ChangeClass.IDENTICAL and item.by_index):
         return None
     return Change(

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cowdiff.changes import Version, Xattrs
+from cowdiff.escape import printable
 from cowdiff.places import Handle
-from cowfs.errors import StoreError
+from cowfs.errors import NotFound, StoreError
 from cowfs.layers import origin
 from cowfs.layers.marks import ABSENT
-from cowfs.model import Run
+from cowfs.model import Kind, Run
 from cowfs.options import MountOptions
 from cowfs.overlay import DirNode, Node, Overlay
 
@@ -96,6 +97,7 @@ class Tree:
 @contextmanager
 def base_of(run: Run) -> Iterator[Tree]:
     """The base of a run."""
+    _check(run)
     tree = Tree(MountOptions(lowers=run.lowers, hidden=frozenset(run.hidden), live_lower=run.host))
     try:
         yield tree
@@ -106,6 +108,7 @@ def base_of(run: Run) -> Iterator[Tree]:
 @contextmanager
 def left_by(run: Run) -> Iterator[Tree]:
     """The root of a run as it left it."""
+    _check(run)
     tree = Tree(
         MountOptions(
             lowers=run.lowers,
@@ -120,3 +123,18 @@ def left_by(run: Run) -> Iterator[Tree]:
         yield tree
     finally:
         tree.close()
+
+
+def _check(run: Run) -> None:
+    if not run.lowers:  # what Runs makes of a record that it cannot read
+        raise StoreError(f"the record of run {run.id} cannot be read: it can only be removed (cowdiff rm {run.id})")
+
+
+def regular_file(tree: Tree, path: bytes) -> Node:
+    """The node of a regular file that a person named. Raises NotFound."""
+    node = tree.walk(path)
+    if node is None:
+        raise NotFound(f"no such path in the run: {printable(path)}")
+    if not stat.S_ISREG(node.kind):
+        raise NotFound(f"{printable(path)} is a {Kind.of(node.kind).value}, not a file")
+    return node

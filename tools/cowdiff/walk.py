@@ -43,6 +43,7 @@ class Found:
     entries_changed: bool = False  # a directory in which names came or went
     link_to: bytes | None = None
     other_names: int = 0
+    anew: bool = False  # a directory that has nothing to do with the one that the base has here
     by_index: bool = False  # the upper does not have this name, only another of the same file
 
     @property
@@ -67,7 +68,7 @@ class Gone:
 
     path: bytes  # in the base
     node: Node
-    uncovered: bool = False  # no whiteout says so: a new directory hides the one that has it
+    hidden_by: bytes | None = None  # no whiteout says so, but a new directory; this is its ``_Item.anchor``
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class _Item:
     node: Node | None
     node_path: bytes  # without the root's "/", as a prefix
     shows: bool  # the base's entries show through
+    anchor: bytes = b"/"  # the base's path of the nearest renamed directory above, or of itself
 
     @property
     def prefix(self) -> bytes:
@@ -142,7 +144,8 @@ class Walk:
         shows = not opaque and (merges or found.moved_from is not None)
         if not merges or not shows or found.moved_from is not None:
             item.found.entries_changed = True
-        return _Item(found, found.place[0], found.node, found.before_path + b"/", shows)
+        anchor = item.anchor if found.moved_from is None else found.moved_from
+        return _Item(found, found.place[0], found.node, found.before_path + b"/", shows, anchor)
 
     def _file(self, item: _Item, found: Found) -> None:
         marks = found.entry.marks
@@ -173,7 +176,7 @@ class Walk:
         for name in self._before.names(item.node) - present:
             base = self._before.lookup(item.node, name)
             if base is not None:
-                self.gone.append(Gone(item.node_path + name, base, uncovered=True))
+                self.gone.append(Gone(item.node_path + name, base, hidden_by=item.anchor))
 
     def is_origin(self, node: Node | None, found: Found) -> bool:
         """True if ``found`` was copied up from ``node``, as far as the mark tells."""

@@ -10,14 +10,14 @@ from cowdiff.context import Context
 @click.pass_obj
 def command(context: Context, tokens: tuple[str, ...]) -> None:
     """Remove runs. All must exist and be over, or none is removed."""
-    from cowfs.errors import UsageError
+    from cowfs.errors import StoreError
     from cowfs.model import RunState
 
     runs = context.runs()
     found = {run.id: run for run in map(runs.find, tokens)}
     for run in found.values():
         if run.state is RunState.RUNNING:
-            raise UsageError(f"run {run.id} is still going: end it first")
+            raise StoreError(f"run {run.id} is still going: end it first")
     for run in found.values():
         runs.remove(run)
         click.echo(run.id)

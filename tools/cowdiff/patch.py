@@ -1,0 +1,108 @@
+"""One change as a patch in git's extended format, which ``git apply`` takes. Pure: from values and bytes to lines.
+
+git knows regular files, their execute bit and symbolic links. What it cannot say (owners, attributes, directories,
+devices, binary content) stands in lines that start with "# ", which it skips.
+"""
+
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from cowdiff.changes import Change, ChangeClass, Version
+from cowdiff.render import line, metadata_words
+from cowdiff.unified import hunks
+from cowfs.model import Kind
+
+LIMIT: Final = 8 << 20  # bytes of a file that is still compared as text
+_TEXT_PROBE: Final = 8192  # git's own measure: a NUL in the first bytes makes a file binary
+_ESCAPES: Final = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 11: b"\\v", 12: b"\\f", 13: b"\\r"}
+
+
+def patch(change: Change, old: bytes | None, new: bytes | None) -> Iterator[bytes]:
+    """The lines of ``change``. ``old`` and ``new``: content of a file or target of a link, None where that is not text."""
+    before = change.before if old is not None else None
+    after = change.after if new is not None else None
+    whole = before is change.before and after is change.after
+    if not whole or metadata_words(change):
+        yield b"# " + line(change).encode("utf-8", "backslashreplace") + _sizes(change, whole) + b"\n"
+    if not whole or (before is None and after is None):
+        return
+    if change.change is ChangeClass.REPLACED:
+        yield from _one(change, before, None, old or b"", b"")
+        yield from _one(change, None, after, b"", new or b"")
+    else:
+        yield from _one(change, before, after, old or b"", new or b"")
+
+
+def is_text(content: bytes) -> bool:
+    """As git sees it."""
+    return b"\0" not in content[:_TEXT_PROBE]
+
+
+def _sizes(change: Change, whole: bool) -> bytes:
+    sizes = [version.size for version in (change.before, change.after) if version and version.kind is Kind.FILE]
+    if whole or not sizes:
+        return b""
+    return b" [%s bytes, not shown]" % b" -> ".join(b"%d" % size for size in sizes)
+
+
+def _one(change: Change, before: Version | None, after: Version | None, old: bytes, new: bytes) -> Iterator[bytes]:
+    old_path, new_path = change.before_path or change.path, change.path
+    body = list(hunks(old, new))
+    header = list(_extended(before, after, old_path, new_path, exact=not body))
+    if not header and not body:
+        return
+    yield b"diff --git %s %s\n" % (_quoted(b"a" + old_path), _quoted(b"b" + new_path))
+    yield from header
+    if body:
+        yield b"--- %s\n" % (_name(b"a" + old_path) if before else b"/dev/null")
+        yield b"+++ %s\n" % (_name(b"b" + new_path) if after else b"/dev/null")
+        yield from body
+
+
+def _extended(
+    before: Version | None, after: Version | None, old_path: bytes, new_path: bytes, *, exact: bool
+) -> Iterator[bytes]:
+    if before is None:
+        assert after is not None
+        yield b"new file mode %o\n" % git_mode(after)
+        return
+    if after is None:
+        yield b"deleted file mode %o\n" % git_mode(before)
+        return
+    if git_mode(before) != git_mode(after):
+        yield b"old mode %o\n" % git_mode(before)
+        yield b"new mode %o\n" % git_mode(after)
+    if old_path != new_path:
+        if exact:
+            yield b"similarity index 100%\n"
+        yield b"rename from %s\n" % _quoted(old_path[1:])
+        yield b"rename to %s\n" % _quoted(new_path[1:])
+
+
+def git_mode(version: Version) -> int:
+    """st_mode as git knows it: of the permissions only the owner's execute bit."""
+    if version.kind is Kind.SYMLINK:
+        return stat.S_IFLNK
+    return stat.S_IFREG | (0o755 if version.mode & stat.S_IXUSR else 0o644)
+
+
+def _name(path: bytes) -> bytes:
+    """A name in a "---" line: a tab ends one with blanks, as git writes it."""
+    quoted = _quoted(path)
+    return quoted + b"\t" if b" " in quoted else quoted
+
+
+def _quoted(path: bytes) -> bytes:
+    """A path as git quotes it (quote_c_style in its quote.c)."""
+    if all(0x20 <= byte < 0x7F and byte not in b'"\\' for byte in path):
+        return path
+    return b'"' + b"".join(map(_escaped, path)) + b'"'
+
+
+def _escaped(byte: int) -> bytes:
+    if byte in b'"\\':
+        return b"\\%c" % byte
+    if 0x20 <= byte < 0x7F:
+        return b"%c" % byte
+    return _ESCAPES.get(byte, b"\\%03o" % byte)
