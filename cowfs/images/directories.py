@@ -163,8 +163,22 @@ def is_whiteout(parent_fd: int, name: bytes) -> bool:
 
 
 def set_opaque(fd: int) -> None:
-    """Mark a directory opaque, as overlayfs does."""
+    """Mark a directory opaque, as overlayfs does.
+
+    Whiteouts in it have nothing left to delete. They must go: overlayfs lists a directory that merges with nothing as it
+    is (ovl_iterate_real), and shows names that no lookup finds.
+    """
     os.setxattr(fd, _OPAQUE, b"y")
+    with os.scandir(fd) as entries:
+        devices = [os.fsencode(entry.name) for entry in entries if not entry.is_dir(follow_symlinks=False)]
+    for name in devices:
+        if is_whiteout(fd, name):
+            os.unlink(name, dir_fd=fd)
+
+
+def is_opaque(fd: int) -> bool:
+    """True if the directory is marked."""
+    return os.fsdecode(_OPAQUE) in os.listxattr(fd)
 
 
 def shown(path: bytes) -> str:

@@ -3,6 +3,7 @@
     .wh.name          character device 0/0
     .wh..wh..opq      trusted.overlay.opaque = "y"
     both a whiteout and an entry for one name, in any order: the entry; a directory is opaque
+    a whiteout in an opaque directory: nothing
     a device 0/0      refused: overlayfs has no way to store one that is not a whiteout
     two entries for one name, a name below something that is no directory, a link to what is not there: refused
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from cowfs.images import attributes, limits, paths
-from cowfs.images.directories import Directories, Directory, is_whiteout, set_opaque, shown
+from cowfs.images.directories import Directories, Directory, is_opaque, is_whiteout, set_opaque, shown
 from cowfs.images.paths import Mark, Place
 from cowfs.images.tarheader import BadTar
 from cowfs.images.tarstream import Entry, TarReader, Type
@@ -77,16 +78,20 @@ class _Unpacker:
                 raise BadTar(f"{shown(entry.name)} is a whiteout and not a file")
             parent = self._directories.needed(place.parent, entry.mtime_ns)
             if place.mark is Mark.WHITEOUT:
-                self._whiteout(parent, place)
+                self._whiteout(entry, parent, place)
             else:
                 set_opaque(parent.fd)
                 self._result.opaque |= not place.parent
 
     # --- marks
 
-    def _whiteout(self, parent: Directory, place: Place) -> None:
+    def _whiteout(self, entry: Entry, parent: Directory, place: Place) -> None:
         try:
             os.mknod(place.name, stat.S_IFCHR | 0o600, WHITEOUT_RDEV, dir_fd=parent.fd)
+            if is_opaque(parent.fd):
+                os.unlink(place.name, dir_fd=parent.fd)
+            else:
+                os.utime(place.name, ns=(entry.atime_ns, entry.mtime_ns), dir_fd=parent.fd)
         except FileExistsError:
             found = os.stat(place.name, dir_fd=parent.fd, follow_symlinks=False)
             if stat.S_ISDIR(found.st_mode):
