@@ -18,7 +18,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, In
 from cowfs.fuse import convert
 from cowfs.fuse.errnos import immediate, waiting
 from cowfs.overlay import Caller, DirHandle, DirNode, Handle, Node, Overlay
-from cowfs.overlay.tree import NAME_MAX
+from cowfs.overlay.parts import NAME_MAX
 
 _IN_THREAD: Final = 1 << 20  # bytes: a copy that may take longer than a few milliseconds
 

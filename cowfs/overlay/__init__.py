@@ -2,8 +2,7 @@
 
 A chain of classes, one module per family of operations as in the kernel's fs/overlayfs, each using those before it:
 
-    Tree (find, attributes) <- CopyUp <- Create <- Remove <- Rename <- Attributes (setattr, xattrs) <- Files (open,
-    read, write)
+    Parts (layers) <- Tree (nodes) <- Status (attributes) <- CopyUp <- Create <- Remove <- Rename <- Attributes <- Files
 
 Errors are OSError with an errno. Not safe for threads: one thread calls it, and only ``Fill.run`` may be given to
 another.

@@ -12,8 +12,8 @@ from cowfs.layers import syscalls
 from cowfs.layers.marks import ABSENT
 from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
+from cowfs.overlay.parts import error
 from cowfs.overlay.rename import Rename
-from cowfs.overlay.tree import error
 from cowfs.state.nodes import DirNode, Node
 
 

@@ -18,7 +18,8 @@ from cowfs.layers import data, origin, syscalls
 from cowfs.layers.directory import Directory
 from cowfs.layers.marks import get_optional
 from cowfs.layers.upper import Upper
-from cowfs.overlay.tree import Tree, error
+from cowfs.overlay.parts import error
+from cowfs.overlay.status import Status
 from cowfs.state.nodes import DirNode, Node, Place
 
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -54,7 +55,7 @@ class Fill:
         os.close(self.target)
 
 
-class CopyUp(Tree):
+class CopyUp(Status):
     """Makes nodes the upper's."""
 
     def writer(self) -> Upper:
@@ -102,6 +103,7 @@ class CopyUp(Tree):
             upper.discard(name)
             raise
         node.upper_dir = parent.upper_dir.child(node.name)
+        node.quiet = (parent.upper_dir.stat(node.name).st_ctime_ns, self.shown_ctime(node, status))
         parent.uppers.add(node.name)
         if node.entries is not None:
             node.entries = dict(node.entries)
@@ -109,11 +111,14 @@ class CopyUp(Tree):
 
     def _publish(self, name: bytes, parent: DirNode, target: bytes) -> None:
         """Move a finished copy to its place; that a copy came is no change of the directory, so its times stay."""
-        assert parent.upper_dir is not None
-        self.mark_impure(parent.upper_dir)
-        before = parent.upper_dir.stat_self()
-        self.writer().publish(name, parent.upper_dir, target)
-        syscalls.set_times(parent.upper_dir.path(), before.st_atime_ns, before.st_mtime_ns, follow=True)
+        directory = parent.upper_dir
+        assert directory is not None
+        before = directory.stat_self()
+        shown = self.shown_ctime(parent, before)
+        self.mark_impure(directory)
+        self.writer().publish(name, directory, target)
+        syscalls.set_times(directory.path(), before.st_atime_ns, before.st_mtime_ns, follow=True)
+        parent.quiet = (directory.stat_self().st_ctime_ns, shown)
 
     def mark_impure(self, directory: Directory) -> None:
         """Say on disk that a directory may hold files with an origin."""

@@ -12,7 +12,7 @@ from cowfs.layers import syscalls
 from cowfs.layers.directory import Directory
 from cowfs.layers.marks import get_optional
 from cowfs.overlay.copy_up import Content, CopyUp
-from cowfs.overlay.tree import NAME_MAX, error
+from cowfs.overlay.parts import NAME_MAX, error
 from cowfs.rules.create import NewFile, new_file
 from cowfs.state.handles import Handle
 from cowfs.state.nodes import DirNode, Inherit, Node

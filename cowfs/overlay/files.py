@@ -13,7 +13,7 @@ from typing import Final
 from cowfs.overlay.attributes import Attributes
 from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
-from cowfs.overlay.tree import error
+from cowfs.overlay.parts import error
 from cowfs.state.handles import DirHandle, Handle
 from cowfs.state.nodes import DirNode, Node
 

@@ -5,7 +5,7 @@ import os
 
 from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import Create
-from cowfs.overlay.tree import error
+from cowfs.overlay.parts import error
 from cowfs.rules.remove import Removal, removal
 from cowfs.state.nodes import DirNode, Node
 

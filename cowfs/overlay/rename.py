@@ -12,8 +12,8 @@ from typing import Final
 from cowfs import ondisk
 from cowfs.layers import syscalls
 from cowfs.overlay.copy_up import Content
+from cowfs.overlay.parts import NAME_MAX, error
 from cowfs.overlay.remove import Remove
-from cowfs.overlay.tree import NAME_MAX, error
 from cowfs.rules import rename as rules
 from cowfs.rules.remove import Removal
 from cowfs.state.nodes import DirNode, Node

@@ -1,4 +1,4 @@
-"""The tree as it is found: layers, listings, look-ups, attributes. Changes nothing.
+"""The tree as it is found: listings, look-ups, nodes. Changes nothing.
 
 One visible name becomes a node in three steps: ``load`` lists its directory once per layer (rules.lookup merges),
 ``find`` takes the entry, ``_materialize`` reads what the marks of its layers say: opaque, redirect, metacopy, origin.
@@ -7,44 +7,24 @@ One visible name becomes a node in three steps: ``load`` lists its directory onc
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from cowfs import ondisk
 from cowfs.layers import origin as origins
-from cowfs.layers import syscalls
-from cowfs.layers.directory import DescriptorCache, Directory, Layer
-from cowfs.layers.marks import Marks
-from cowfs.layers.upper import Upper
-from cowfs.model import Attr
+from cowfs.layers.directory import Directory
 from cowfs.options import MountOptions
+from cowfs.overlay.parts import NAME_MAX, Parts, error
 from cowfs.rules import lookup as rules
 from cowfs.state.nodes import DirNode, InodeTable, Node, Place
 from cowfs.state.numbers import ROOT, Numbers
 
-NAME_MAX = 255
-_OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
-
-def error(code: int) -> OSError:
-    """The OSError of an errno."""
-    return OSError(code, os.strerror(code))
-
-
-class Tree:
+class Tree(Parts):
     """Layers and nodes. ``Overlay`` is this and what changes it."""
 
     def __init__(self, options: MountOptions) -> None:
         """Open the layers. Raises OSError naming the directory that cannot be used."""
-        self.options = options
-        self.marks = Marks(userxattr=options.userxattr)
-        self.cache = DescriptorCache()
-        self.lowers: list[Layer] = []
-        self.upper: Upper | None = None
-        try:
-            self._open_layers(options)
-        except BaseException:
-            self.cache.close()
-            raise
+        super().__init__(options)
         roots = [layer.root for layer in self.lowers]
         devices = [root.stat_self().st_dev for root in reversed(roots)]
         if self.upper is not None:
@@ -58,26 +38,6 @@ class Tree:
         self.table.add(self.root)
         self._upper_links: dict[int, Node] = {}  # upper inode with several links -> its node
         self._status: tuple[Node, os.stat_result] | None = None  # what was just read, for the ``attr`` that follows
-
-    def _open_layers(self, options: MountOptions) -> None:
-        lowers, upper = list(options.lowers), options.upper
-        if upper is not None and not options.writable:
-            lowers.insert(0, upper)  # an upper that is only looked at is one more lower
-            upper = None
-        hidden = frozenset(_identity(path) for path in options.hidden)
-        for index, path in enumerate(lowers, 1):
-            layer = Layer(_open_lower(os.fsencode(path), options.live_lower), index, self.marks, self.cache)
-            layer.hidden = hidden
-            self.lowers.append(layer)
-        if upper is None or options.work is None:
-            return
-        layer = Layer(os.open(upper, _OPEN_ROOT), 0, self.marks, self.cache, is_upper=True)
-        work = os.open(options.work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.upper = Upper(layer, work)
-        except BaseException:
-            os.close(work)
-            raise
 
     def close(self) -> None:
         """Close every descriptor and leave the work directory empty."""
@@ -181,60 +141,6 @@ class Tree:
         self._status = (node, status)
         return node
 
-    def stack(self, parts: Sequence[Directory], where: Sequence[Directory], name: bytes) -> list[Directory]:
-        """The directories that make up ``name``: ``parts`` is its parent, ``where`` those of them that have it as one.
-
-        Follows opaque and redirect marks (ovl_lookup in fs/overlayfs/namei.c). Never empty.
-        """
-        found: list[Directory] = []
-        for directory in where:
-            child = directory.child(name)
-            found.append(child)
-            if child.layer.index == len(self.lowers):
-                break  # marks speak of the layers below, and there are none
-            marks = child.marks()
-            if marks.opaque:
-                break
-            if marks.redirect is not None:
-                found.extend(self._redirected(parts, directory, marks.redirect))
-                break
-        return found
-
-    def _redirected(self, parts: Sequence[Directory], directory: Directory, redirect: bytes) -> list[Directory]:
-        below, name = self._redirect_base(parts, directory, redirect)
-        return self._enter(below, name) if below else []
-
-    def _redirect_base(
-        self, parts: Sequence[Directory], directory: Directory, redirect: bytes
-    ) -> tuple[list[Directory], bytes]:
-        """Where a redirect found in ``directory`` leads: the parent in the layers below it, and the last name."""
-        if not redirect.startswith(b"/"):
-            return [part for part in parts if part.layer.index > directory.layer.index], redirect
-        *path, name = [component for component in redirect.split(b"/") if component] or [b""]
-        below = [layer.root for layer in self.lowers if layer.index > directory.layer.index]
-        for component in path:
-            below = self._enter(below, component)
-        return below, name
-
-    def _enter(self, parts: Sequence[Directory], name: bytes) -> list[Directory]:
-        """The directory ``name`` in a merge of ``parts``, which is not a node's; empty where it is none."""
-        where: list[Directory] = []
-        for directory in parts:
-            status = self._visible(directory, name)
-            if status is None:
-                continue
-            if not stat.S_ISDIR(status.st_mode):
-                break
-            where.append(directory)
-        return self.stack(parts, where, name) if where else []
-
-    def _visible(self, directory: Directory, name: bytes) -> os.stat_result | None:
-        """lstat of an entry of one layer, None where it is absent. A whiteout is what it is: no directory."""
-        try:
-            return directory.stat(name)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
     def _file(self, parent: DirNode, name: bytes, directory: Directory) -> Node:
         status = directory.stat(name)
         if directory.layer.is_upper:
@@ -257,7 +163,7 @@ class Tree:
         node = Node(number, stat.S_IFMT(status.st_mode), parent, name)
         node.identity = (status.st_dev, status.st_ino)
         node.lower = (directory, name)
-        node.data = self._metacopy_data(parent, name, directory, status)
+        node.data = self._metacopy_data(parent.parts, name, directory, status)
         return self._remember(node, status)
 
     def _upper_file(self, parent: DirNode, name: bytes, directory: Directory, status: os.stat_result) -> Node:
@@ -280,7 +186,7 @@ class Tree:
         node = Node(self._number(identity), stat.S_IFMT(status.st_mode), parent, name)
         node.identity = (identity.st_dev, identity.st_ino)
         node.upper = (directory, name)
-        node.data = self._metacopy_data(parent, name, directory, status)
+        node.data = self._metacopy_data(parent.parts, name, directory, status)
         if node.data is not None:
             node.redirect = self.marks.get(directory.path_of(name), ondisk.REDIRECT)
         if status.st_nlink > 1:
@@ -314,25 +220,6 @@ class Tree:
 
     # --- origins, index, metacopy -------------------------------------------------------------------------
 
-    def _indexed(self) -> set[bytes]:
-        return self.upper.indexed if self.upper is not None else set()
-
-    def _origin(self, directory: Directory, name: bytes) -> tuple[origins.Origin, os.stat_result] | None:
-        value = self.marks.get(directory.path_of(name), ondisk.ORIGIN)
-        origin = origins.decode(value) if value else None
-        if origin is None:
-            return None
-        for layer in self.lowers:
-            if layer.uuid_of(layer.root) == origin.uuid:
-                listing = layer.root.open_listing()
-                try:
-                    status = origins.locate(origin, listing)
-                finally:
-                    os.close(listing)
-                if status is not None:
-                    return origin, status
-        return None
-
     def _index_of(self, directory: Directory, name: bytes, status: os.stat_result) -> str | None:
         """The index entry of a lower file with several links, if it was copied up."""
         if status.st_nlink < 2 or not self._indexed():
@@ -364,7 +251,7 @@ class Tree:
         node.links_diff = self._links_diff(place, status, identity)
         if self.marks.get(place[0].path_of(place[1]), ondisk.METACOPY) is not None:
             node.redirect = self.marks.get(place[0].path_of(place[1]), ondisk.REDIRECT)
-            node.data = lower or self._data_below(parent, name, parent.upper_dir, node.redirect)
+            node.data = lower or self._data_below(parent.parts, name, parent.upper_dir, node.redirect)
         self.register_links(node, status.st_ino)
         return self._remember(node, status)
 
@@ -376,114 +263,6 @@ class Tree:
         except (TypeError, ValueError, IndexError):
             return 0
         return diff if relative_to == "U" else lower.st_nlink + diff - upper.st_nlink
-
-    def _metacopy_data(
-        self, parent: DirNode, name: bytes, directory: Directory, status: os.stat_result
-    ) -> Place | None:
-        if (
-            not stat.S_ISREG(status.st_mode)
-            or directory.layer.index == len(self.lowers)
-            or not directory.marks().impure
-        ):
-            return None
-        path = directory.path_of(name)
-        if self.marks.get(path, ondisk.METACOPY) is None:
-            return None
-        place = self._data_below(parent, name, directory, self.marks.get(path, ondisk.REDIRECT))
-        if place is None:
-            raise error(errno.EIO)  # as overlayfs: the attributes of a file whose data is nowhere
-        return place
-
-    def _data_below(
-        self, parent: DirNode, name: bytes, directory: Directory | None, redirect: bytes | None
-    ) -> Place | None:
-        if directory is None:
-            return None
-        if redirect is not None:
-            below, name = self._redirect_base(parent.parts, directory, redirect)
-        else:
-            below = [part for part in parent.parts if part.layer.index > directory.layer.index]
-        for part in below:
-            status = self._visible(part, name)
-            if status is None:
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                return None
-            deeper = part.layer.index < len(self.lowers) and part.marks().impure
-            if not deeper or self.marks.get(part.path_of(name), ondisk.METACOPY) is None:
-                return part, name
-            again = self.marks.get(part.path_of(name), ondisk.REDIRECT)
-            if again is not None:
-                return self._data_below(parent, name, part, again)
-        return None
-
-    # --- attributes ---------------------------------------------------------------------------------------
-
-    def status(self, node: Node) -> os.stat_result:
-        """``struct stat`` of the layer's file that supplies a node's attributes."""
-        if node.anchor >= 0:
-            return os.fstat(node.anchor)
-        if isinstance(node, DirNode):
-            top = node.parts[0]
-            return top.stat_self() if top.parent is None else top.parent.stat(top.name)
-        place = node.upper or node.lower
-        assert place is not None
-        return place[0].stat(place[1])
-
-    def touch(self, *nodes: Node) -> None:
-        """These nodes changed: what was read of them is void."""
-        self._status = None
-        for node in nodes:
-            node.reply = None
-
-    def attr(self, node: Node) -> Attr:
-        """The attributes of a node: at most one system call, none right after it was found."""
-        seen, self._status = self._status, None
-        status = seen[1] if seen is not None and seen[0] is node else self.status(node)
-        blocks = status.st_blocks if node.data is None else node.data[0].stat(node.data[1]).st_blocks
-        return Attr(
-            node.number,
-            status.st_mode,
-            self._links(node, status),
-            status.st_uid,
-            status.st_gid,
-            status.st_rdev,
-            status.st_size,
-            blocks,
-            status.st_atime_ns,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        )
-
-    def _links(self, node: Node, status: os.stat_result) -> int:
-        if node.orphan and node.anchor < 0:
-            return 0
-        if isinstance(node, DirNode):
-            # As overlayfs: the children of a merged directory are counted nowhere (ovl_getattr in
-            # fs/overlayfs/inode.c).
-            return 1 if len(node.parts) > 1 else 0 if node.orphan else status.st_nlink
-        if node.index_name is not None:
-            return status.st_nlink + node.links_diff
-        return status.st_nlink
-
-    def readlink(self, node: Node) -> bytes:
-        """The target of a symbolic link. Raises EINVAL on anything else."""
-        if not stat.S_ISLNK(node.kind):
-            raise error(errno.EINVAL)
-        if node.anchor >= 0:
-            return os.readlink(b"", dir_fd=node.anchor)
-        place = node.upper or node.lower
-        assert place is not None
-        return os.readlink(place[1], dir_fd=place[0].fd)
-
-    def statfs(self) -> os.statvfs_result:
-        """statvfs of the file system that takes the writes, else of the top lower."""
-        top = self.root.parts[0]
-        listing = top.open_listing()
-        try:
-            return os.fstatvfs(listing)
-        finally:
-            os.close(listing)
 
     # --- forgetting ---------------------------------------------------------------------------------------
 
@@ -529,20 +308,3 @@ class Tree:
         if under is not None and (not where or under.kind == node.kind == stat.S_IFDIR):
             where = (*where, *under.where)
         parent.entries[name] = rules.Entry(node.kind, where)
-
-
-def _open_lower(path: bytes, live: bool) -> int:
-    try:
-        return syscalls.clone_read_only(path, recursive=live)
-    except OSError as failure:
-        if failure.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
-            raise OSError(failure.errno, failure.strerror, path) from None
-    return os.open(path, _OPEN_ROOT)  # without privilege, or an old kernel
-
-
-def _identity(path: os.PathLike[str]) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (-1, -1)
-    return (status.st_dev, status.st_ino)

@@ -1,0 +1,193 @@
+"""The layers of a mount, and how directories of theirs make up one: marks that lead from layer to layer.
+
+No nodes here: what is found are directories and places of layers.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from cowfs import ondisk
+from cowfs.layers import origin as origins
+from cowfs.layers import syscalls
+from cowfs.layers.directory import DescriptorCache, Directory, Layer
+from cowfs.layers.marks import Marks
+from cowfs.layers.upper import Upper
+from cowfs.options import MountOptions
+from cowfs.state.nodes import Place
+
+NAME_MAX = 255
+_OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def error(code: int) -> OSError:
+    """The OSError of an errno."""
+    return OSError(code, os.strerror(code))
+
+
+class Parts:
+    """The opened layers."""
+
+    def __init__(self, options: MountOptions) -> None:
+        """Open them. Raises OSError naming the directory that cannot be used."""
+        self.options = options
+        self.marks = Marks(userxattr=options.userxattr)
+        self.cache = DescriptorCache()
+        self.lowers: list[Layer] = []  # the top one first
+        self.upper: Upper | None = None
+        try:
+            self._open_layers(options)
+        except BaseException:
+            self.cache.close()
+            raise
+
+    def _open_layers(self, options: MountOptions) -> None:
+        lowers, upper = list(options.lowers), options.upper
+        if upper is not None and not options.writable:
+            lowers.insert(0, upper)  # an upper that is only looked at is one more lower
+            upper = None
+        hidden = frozenset(_identity(path) for path in options.hidden)
+        for index, path in enumerate(lowers, 1):
+            layer = Layer(_open_lower(os.fsencode(path), options.live_lower), index, self.marks, self.cache)
+            layer.hidden = hidden
+            self.lowers.append(layer)
+        if upper is None or options.work is None:
+            return
+        layer = Layer(os.open(upper, _OPEN_ROOT), 0, self.marks, self.cache, is_upper=True)
+        work = os.open(options.work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.upper = Upper(layer, work)
+        except BaseException:
+            os.close(work)
+            raise
+
+    def stack(self, parts: Sequence[Directory], where: Sequence[Directory], name: bytes) -> list[Directory]:
+        """The directories that make up ``name``: ``parts`` is its parent, ``where`` those of them that have it as one.
+
+        Follows opaque and redirect marks (ovl_lookup in fs/overlayfs/namei.c). Never empty.
+        """
+        found: list[Directory] = []
+        for directory in where:
+            child = directory.child(name)
+            found.append(child)
+            if child.layer.index == len(self.lowers):
+                break  # marks speak of the layers below, and there are none
+            marks = child.marks()
+            if marks.opaque:
+                break
+            if marks.redirect is not None:
+                found.extend(self._redirected(parts, directory, marks.redirect))
+                break
+        return found
+
+    def _redirected(self, parts: Sequence[Directory], directory: Directory, redirect: bytes) -> list[Directory]:
+        below, name = self._redirect_base(parts, directory, redirect)
+        return self._enter(below, name) if below else []
+
+    def _redirect_base(
+        self, parts: Sequence[Directory], directory: Directory, redirect: bytes
+    ) -> tuple[list[Directory], bytes]:
+        """Where a redirect found in ``directory`` leads: the parent in the layers below it, and the last name."""
+        if not redirect.startswith(b"/"):
+            return [part for part in parts if part.layer.index > directory.layer.index], redirect
+        *path, name = [component for component in redirect.split(b"/") if component] or [b""]
+        below = [layer.root for layer in self.lowers if layer.index > directory.layer.index]
+        for component in path:
+            below = self._enter(below, component)
+        return below, name
+
+    def _enter(self, parts: Sequence[Directory], name: bytes) -> list[Directory]:
+        """The directory ``name`` in a merge of ``parts``, which is not a node's; empty where it is none."""
+        where: list[Directory] = []
+        for directory in parts:
+            status = self._visible(directory, name)
+            if status is None:
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                break
+            where.append(directory)
+        return self.stack(parts, where, name) if where else []
+
+    def _visible(self, directory: Directory, name: bytes) -> os.stat_result | None:
+        """lstat of an entry of one layer, None where it is absent. A whiteout is what it is: no directory."""
+        try:
+            return directory.stat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _indexed(self) -> set[bytes]:
+        return self.upper.indexed if self.upper is not None else set()
+
+    def _origin(self, directory: Directory, name: bytes) -> tuple[origins.Origin, os.stat_result] | None:
+        value = self.marks.get(directory.path_of(name), ondisk.ORIGIN)
+        origin = origins.decode(value) if value else None
+        if origin is None:
+            return None
+        for layer in self.lowers:
+            if layer.uuid_of(layer.root) == origin.uuid:
+                listing = layer.root.open_listing()
+                try:
+                    status = origins.locate(origin, listing)
+                finally:
+                    os.close(listing)
+                if status is not None:
+                    return origin, status
+        return None
+
+    def _metacopy_data(
+        self, parts: Sequence[Directory], name: bytes, directory: Directory, status: os.stat_result
+    ) -> Place | None:
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or directory.layer.index == len(self.lowers)
+            or not directory.marks().impure
+        ):
+            return None
+        path = directory.path_of(name)
+        if self.marks.get(path, ondisk.METACOPY) is None:
+            return None
+        place = self._data_below(parts, name, directory, self.marks.get(path, ondisk.REDIRECT))
+        if place is None:
+            raise error(errno.EIO)  # as overlayfs: the attributes of a file whose data is nowhere
+        return place
+
+    def _data_below(
+        self, parts: Sequence[Directory], name: bytes, directory: Directory | None, redirect: bytes | None
+    ) -> Place | None:
+        if directory is None:
+            return None
+        if redirect is not None:
+            below, name = self._redirect_base(parts, directory, redirect)
+        else:
+            below = [part for part in parts if part.layer.index > directory.layer.index]
+        for part in below:
+            status = self._visible(part, name)
+            if status is None:
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            deeper = part.layer.index < len(self.lowers) and part.marks().impure
+            if not deeper or self.marks.get(part.path_of(name), ondisk.METACOPY) is None:
+                return part, name
+            again = self.marks.get(part.path_of(name), ondisk.REDIRECT)
+            if again is not None:
+                return self._data_below(parts, name, part, again)
+        return None
+
+
+def _open_lower(path: bytes, live: bool) -> int:
+    try:
+        return syscalls.clone_read_only(path, recursive=live)
+    except OSError as failure:
+        if failure.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
+            raise OSError(failure.errno, failure.strerror, path) from None
+    return os.open(path, _OPEN_ROOT)  # without privilege, or an old kernel
+
+
+def _identity(path: os.PathLike[str]) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (-1, -1)
+    return (status.st_dev, status.st_ino)
