@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from cowfs.errors import BrokenImage, CowfsError, NotFound, PrivilegeError, StoreError
+from cowfs.errors import BrokenImage, NotFound, PrivilegeError, StoreError
 from cowfs.images.ahead import Ahead
 from cowfs.images.compression import MAGIC_SIZE, BadCompression, decompress, sniff
 from cowfs.images.paths import BadPath
@@ -62,9 +62,10 @@ def _import_layers(store: Store, plan: Plan) -> None:
             build = store.stage_layer()
             cleanup.callback(build.close)
             builds.append(build)
-            with _explained(store, layer):
+            with _explained(store, f"layer {layer.diff_id[len('sha256:') :][:12]}"):
                 build.facts = _unpack_layer(layer, build)
-        store.commit_layers(builds)
+        with _explained(store, "the image"):
+            store.commit_layers(builds)
 
 
 def _missing(store: Store, plan: Plan) -> dict[str, LayerSource]:
@@ -146,22 +147,19 @@ class _Plain:
 
 
 @contextlib.contextmanager
-def _explained(store: Store, layer: LayerSource) -> Iterator[None]:
+def _explained(store: Store, what: str) -> Iterator[None]:
     """Errors in the words of a person who has an image and a disk."""
-    which = f"layer {layer.diff_id[len('sha256:') :][:12]}"
+    free = _free(store)
     try:
         yield
-    except (BadTar, BadPath, BadCompression) as error:
-        raise BrokenImage(f"{which}: {error}") from error
-    except BrokenImage as error:
-        raise BrokenImage(f"{which}: {error}") from error
-    except CowfsError:
-        raise
+    except (BadTar, BadPath, BadCompression, BrokenImage) as error:
+        raise BrokenImage(f"{what}: {error}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = os.statvfs(store.root)
-            raise StoreError(
-                f"{which} needs more room than is left in {store.root}: "
-                f"{free.f_bavail * free.f_frsize >> 20} MiB free after what did not fit was removed"
-            ) from error
-        raise StoreError(f"{which} cannot be unpacked into {store.root}: {error.strerror}") from error
+            raise StoreError(f"{what} needs more room than the {free} MiB that were free in {store.root}") from error
+        raise StoreError(f"{what} cannot be written to {store.root}: {error.strerror}") from error
+
+
+def _free(store: Store) -> int:
+    found = os.statvfs(store.root)
+    return found.f_bavail * found.f_frsize >> 20
