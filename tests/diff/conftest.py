@@ -26,6 +26,13 @@ OPTIONS = {
     "plain": "redirect_dir=off,metacopy=off,index=off",
 }
 
+# "exchange A B" and "attribute NAME VALUE FILE" are not in every machine's shell
+PRELUDE = """umask 022
+attribute() { python3 -c 'import os, sys; os.setxattr(sys.argv[3], sys.argv[1], sys.argv[2].encode())' "$@"; }
+exchange() { python3 -c 'import ctypes, sys
+old, new = (name.encode() for name in sys.argv[1:])
+sys.exit(ctypes.CDLL(None).renameat2(-100, old, -100, new, 2))' "$@"; }"""
+
 
 class File(NamedTuple):
     """Everything about one file of a tree that a comparison may look at."""
@@ -133,7 +140,7 @@ class Scene:
 def sh(script: str, directory: Path) -> None:
     """Run a shell script in a directory; any command that fails fails the test."""
     shell = subprocess.Popen(
-        ["sh", "-euc", f"umask 022\n{script}"], cwd=directory, stdin=subprocess.DEVNULL, start_new_session=True
+        ["sh", "-euc", f"{PRELUDE}\n{script}"], cwd=directory, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
         assert shell.wait(timeout=60) == 0

@@ -18,7 +18,7 @@ SEEDS = range(40)
 
 BASE = """
 for d in a b a/c b/c a/c/e; do mkdir $d; for f in 1 2 3; do echo $d/$f >$d/$f; done; done
-echo top >1; ln -s a/1 l; mknod p c 1 3; chmod 600 a/2; chown 7 b/2; setfattr -n user.k -v v b/3
+echo top >1; ln -s a/1 l; mknod p c 1 3; chmod 600 a/2; chown 7 b/2; attribute user.k v b/3
 """
 
 STEPS = """
@@ -28,7 +28,7 @@ echo new >{path}
 chmod 751 {path}
 chown 3:4 {path}
 touch {path}
-setfattr -n user.n -v 1 {file}
+attribute user.n 1 {file}
 rm {file}
 rm -r {directory}
 mkdir {new}

@@ -19,6 +19,15 @@ def printable(name: bytes) -> str:
     return "".join(map(_shown, text))
 
 
+def json_names(key: str, names: list[bytes]) -> dict[str, list[str]]:
+    """The same for a list of names: all in base64 beside it if one is not UTF-8."""
+    parts = [json_name("name", name) for name in names]
+    answer = {key: [part["name"] for part in parts]}
+    if any(len(part) > 1 for part in parts):
+        answer[f"{key}_b64"] = [base64.b64encode(name).decode("ascii") for name in names]
+    return answer
+
+
 def harmless(text: bytes) -> str:
     """The content of a file for a terminal: as ``printable``, but tabs, line ends and backslashes stay as they are."""
     return "".join(c if c in "\t\n\\" else _shown(c) for c in text.decode("utf-8", "surrogateescape"))

@@ -15,11 +15,11 @@ from cowfs.model import Kind
 
 LIMIT: Final = 8 << 20  # bytes of a file that is still compared as text
 _TEXT_PROBE: Final = 8192  # git's own measure: a NUL in the first bytes makes a file binary
-_ESCAPES: Final = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 11: b"\\v", 12: b"\\f", 13: b"\\r"}
+_ESCAPES: Final = dict(zip(range(7, 14), (rb"\a", rb"\b", rb"\t", rb"\n", rb"\v", rb"\f", rb"\r"), strict=True))
 
 
 def patch(change: Change, old: bytes | None, new: bytes | None) -> Iterator[bytes]:
-    """The lines of ``change``. ``old`` and ``new``: content of a file or target of a link, None where that is not text."""
+    """The lines of ``change``. ``old`` and ``new``: a file's content or a link's target, None where it is not text."""
     before = change.before if old is not None else None
     after = change.after if new is not None else None
     whole = before is change.before and after is change.after

@@ -24,6 +24,7 @@ Handle = tuple[int, bytes]  # type and bytes, see name_to_handle_at(2)
 
 _MARKS: Final = Marks(userxattr=False)
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NO_CLONE: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EINVAL})
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -45,19 +46,19 @@ class Entry:
 def open_upper(path: Path, cache: DescriptorCache) -> Layer:
     """An upper for reading; where the kernel lets us, by a private read-only mount, so that not even atimes change."""
     try:
-        root = syscalls.clone_read_only(os.fsencode(path), recursive=False)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
-            raise StoreError(f"cannot read {path}: {error.strerror}") from error
-        root = _open_directory(path)
-    return Layer(root, 0, _MARKS, cache, is_upper=True)
-
-
-def _open_directory(path: Path) -> int:
-    try:
-        return os.open(path, _DIRECTORY)
+        root = os.open(path, _DIRECTORY)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        clone = syscalls.clone_read_only(b"/proc/self/fd/%d" % root, recursive=False)
+    except OSError as error:
+        if error.errno not in _NO_CLONE:
+            os.close(root)
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    else:
+        os.close(root)
+        root = clone
+    return Layer(root, 0, _MARKS, cache, is_upper=True)
 
 
 def open_place(place: Place) -> int:

@@ -19,6 +19,7 @@ A redirect that starts with "/" is a path in the merged lowers; any other is a n
 import stat
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Final
 
 from cowdiff.places import Entry, Place, read
 from cowdiff.trees import Tree
@@ -26,6 +27,8 @@ from cowfs import ondisk
 from cowfs.layers.directory import Directory
 from cowfs.model import Kind
 from cowfs.overlay import Node
+
+_INVALID: Final = frozenset({b"", b".", b".."})  # as components of a redirect
 
 
 @dataclass(slots=True)
@@ -160,6 +163,8 @@ class Walk:
         self.found.append(found)
 
     def _redirect(self, item: _Item, found: Found, redirect: bytes) -> None:
+        if not _INVALID.isdisjoint(redirect.removeprefix(b"/").split(b"/")):
+            return
         if redirect.startswith(b"/"):
             target, path = self._before.walk(redirect), redirect
         elif item.shows and item.node is not None and b"/" not in redirect:

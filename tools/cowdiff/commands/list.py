@@ -56,18 +56,20 @@ def _printable(text: str) -> str:
 
 
 def _object(run: "Run") -> dict[str, Any]:
+    from cowdiff.escape import json_name, json_names
+
     return {
         "id": run.id,
-        "name": run.name,
-        "source": run.source,
+        **json_name("name", os.fsencode(run.name)),
+        **json_name("source", os.fsencode(run.source)),
         "digest": run.digest,
         "host": run.host,
-        "command": list(run.command),
-        "env_names": list(run.env_names),
-        "volumes": list(run.volumes),
+        **json_names("command", list(map(os.fsencode, run.command))),
+        **json_names("env_names", list(map(os.fsencode, run.env_names))),
+        **json_names("volumes", list(map(os.fsencode, run.volumes))),
         "started": run.started,
         "ended": run.ended,
         "exit_status": run.exit_status,
         "state": run.state.value,
-        "directory": str(run.directory),
+        **json_name("directory", os.fsencode(run.directory)),
     }

@@ -1,20 +1,28 @@
 """``cowdiff prune``: remove old runs."""
 
 import time
+from typing import Final
 
 import click
 
 from cowdiff.context import Context
 
+_KEEP: Final = 10
+
 
 @click.command("prune")
-@click.option("--keep", type=click.IntRange(min=0), default=0, metavar="N", help="Keep the N newest that are over.")
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Keep the N newest that are over.")
 @click.option("--older-than", metavar="TIME", help="Only those that started longer ago: 90s, 30m, 12h, 7d, 2w.")
 @click.pass_obj
-def command(context: Context, keep: int, older_than: str | None) -> None:
-    """Remove the runs that are over, and print their ids. Without options: all of them."""
+def command(context: Context, keep: int | None, older_than: str | None) -> None:
+    """Remove runs that are over, and print their ids.
+
+    Without options the ten newest are kept; --keep 0 keeps none.
+    """
     from cowdiff.durations import seconds
 
     before = None if older_than is None else time.time() - seconds(older_than)
+    if keep is None:
+        keep = _KEEP if older_than is None else 0
     for run in context.runs().prune(keep=keep, before=before):
         click.echo(run.id)

@@ -1,0 +1,350 @@
+"""The command ``cowdiff`` as it is typed: output, messages, exit statuses."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from cowfs.model import Base, LayerInfo, Run
+from cowfs.store import Store
+from cowfs.store.runs import Runs
+
+MAIN = "from cowdiff.main import main; main()"
+
+Cowdiff = Callable[..., subprocess.CompletedProcess[str]]
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    root = tmp_path / "store"
+    Store.open(root).close()
+    return root
+
+
+@pytest.fixture
+def cowdiff(store: Path) -> Cowdiff:
+    """Run the command; a traceback fails any test."""
+
+    def call(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments],
+            env=os.environ | {"COWFS_ROOT": str(store), "TZ": "UTC"} | environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def make_run(store: Path, tmp_path: Path) -> MakeRun:
+    """Make a run over a small base whose ``script`` is done through the kernel's overlayfs."""
+    lower = tmp_path / "lower"
+    (lower / "etc").mkdir(parents=True)
+    (lower / "doc/deep").mkdir(parents=True)
+    (lower / "etc/passwd").write_text("root:x:0:0\n")
+    (lower / "doc/one").write_text("1\n")
+    (lower / "doc/deep/two").write_text("2\n")
+    for path in (lower, *lower.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    merged = tmp_path / "merged"
+    merged.mkdir()
+
+    def make(script: str, *, name: str = "", seal: bool = True, status: int = 0, **more: object) -> Run:
+        base = Base("dir:lower", (LayerInfo(1, lower),))
+        run, lock = Runs(store).create(base, ["sh", "-c", script], name=name, **more)  # type: ignore[arg-type]
+        layers = f"lowerdir={lower},upperdir={run.upper},workdir={run.work},redirect_dir=on,metacopy=on"
+        subprocess.run(["mount", "-t", "overlay", "cowdiff-test", "-o", layers, merged], check=True, timeout=20)
+        try:
+            subprocess.run(["sh", "-euc", f"umask 022\n{script}"], cwd=merged, check=True, timeout=20)
+        finally:
+            subprocess.run(["umount", merged], check=True, timeout=20)
+        if not seal:
+            make.locks.append(lock)  # type: ignore[attr-defined]
+            return run
+        lock.close()
+        return Runs(store).seal(run, status)
+
+    make.locks = []  # type: ignore[attr-defined]
+    return make
+
+
+def test_no_runs_is_an_empty_list(cowdiff: Cowdiff) -> None:
+    done = cowdiff()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["ID", "NAME", "STARTED", "STATE", "EXIT", "SOURCE", "COMMAND"]
+
+
+def test_list_has_the_newest_first(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    first = make_run("true", name="first", status=3)
+    second = make_run("echo 'a b'")
+    lines = cowdiff("list").stdout.splitlines()
+    assert cowdiff().stdout.splitlines() == lines
+    assert lines[1].split()[0] == second.id
+    assert re.fullmatch(
+        rf"{first.id}  first  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  discarded  3     dir:lower  sh -c true", lines[2]
+    )
+    assert lines[1].endswith("""sh -c 'echo '"'"'a b'"'"''""")
+
+
+def test_list_json(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    run = make_run("true", name="n", env_names=["PATH"], volumes=["/data"])
+    (told,) = map(json.loads, cowdiff("list", "--json").stdout.splitlines())
+    assert told["id"] == run.id
+    assert told["command"] == ["sh", "-c", "true"]
+    assert (told["name"], told["state"], told["exit_status"], told["source"]) == ("n", "discarded", 0, "dir:lower")
+    assert (told["env_names"], told["volumes"]) == (["PATH"], ["/data"])
+
+
+def test_a_command_line_cannot_paint_the_list(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("true # \x1b]0;owned\x07\n true")
+    done = cowdiff()
+    assert len(done.stdout.splitlines()) == 2
+    assert "\\x1b]0;owned\\x07\\x0a" in done.stdout
+
+
+def test_show_has_a_line_per_path(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("echo hi >etc/proof; echo x >>etc/passwd; rm -r doc; chmod 700 etc; ln -s proof etc/link")
+    done = cowdiff("show", "last")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "D /doc/",
+        "m /etc/ (mode 0755 -> 0700)",
+        "A /etc/link -> proof",
+        "M /etc/passwd",
+        "A /etc/proof",
+    ]
+
+
+@pytest.mark.parametrize("naming", ["id", "beginning", "name", "last"])
+def test_a_run_is_named_in_four_ways(cowdiff: Cowdiff, make_run: MakeRun, naming: str) -> None:
+    run = make_run("echo hi >proof", name="mine")
+    token = {"id": run.id, "beginning": run.id[:6], "name": "mine", "last": "last"}[naming]
+    assert cowdiff("show", token).stdout == "A /proof\n"
+
+
+def test_show_json_is_an_object_a_line(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("echo hi >proof; chmod 640 proof; chown 5:6 proof; echo x >>etc/passwd; rm -r doc; ln -s proof link")
+    lines = cowdiff("show", "last", "--json").stdout.splitlines()
+    told = {line["path"]: line for line in map(json.loads, lines)}
+    assert list(told) == ["/doc", "/etc/passwd", "/link", "/proof"]
+    added = told["/proof"]
+    assert (added["change"], added["kind"], added["before"]) == ("added", "file", None)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", added["after"].pop("mtime"))
+    assert added["after"] == {"kind": "file", "size": 3, "mode": "0640", "uid": 5, "gid": 6}
+    modified = told["/etc/passwd"]
+    assert (modified["change"], modified["differs"]) == ("modified", ["content", "times"])
+    assert (modified["before"]["size"], modified["after"]["size"]) == (11, 13)
+    assert (told["/doc"]["change"], told["/doc"]["after"]) == ("removed", None)
+    assert "held" not in told["/doc"]
+    assert told["/link"]["after"]["target"] == "proof"
+
+
+def test_show_counts_what_a_removed_directory_held(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("rm -r doc")
+    assert cowdiff("show", "last", "--count").stdout == "D /doc/ (it held 3)\n"
+    assert json.loads(cowdiff("show", "last", "--count", "--json").stdout)["held"] == 3
+
+
+def test_names_are_escaped_and_exact_in_json(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run(r"""touch "$(printf 'bad\033[31m\nname')" "$(printf 'latin-\351')" """)
+    assert cowdiff("show", "last").stdout.splitlines() == ["A /bad\\x1b[31m\\x0aname", "A /latin-\\xe9"]
+    first, second = map(json.loads, cowdiff("show", "last", "--json").stdout.splitlines())
+    assert first["path"] == "/bad\x1b[31m\nname"
+    assert second["path_b64"] == "L2xhdGluLek="
+
+
+def test_no_locale_is_too_small_for_a_name(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("touch '日本'")
+    done = cowdiff("show", "last", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "A /\\u65e5\\u672c\n"
+
+
+def test_volumes_and_injected_files_are_left_out(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run(
+        "mkdir -p srv/data mnt/v; touch etc/resolv.conf mnt/mine", volumes=["/srv/data", "/mnt/v", "/etc/resolv.conf"]
+    )
+    assert cowdiff("show", "last").stdout.splitlines() == ["A /mnt/", "A /mnt/mine"]
+
+
+def test_a_run_that_goes_on_can_be_looked_at_but_not_removed(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    run = make_run("echo hi >proof", seal=False)
+    assert "running" in cowdiff("list").stdout
+    assert cowdiff("show", "last").stdout == "A /proof\n"
+    done = cowdiff("rm", "last")
+    assert done.returncode == 125
+    assert done.stderr == f"cowdiff: run {run.id} is still going: end it first\n"
+    assert run.id in cowdiff("list").stdout
+
+
+def test_a_lost_run_is_told_and_can_be_removed(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    run = make_run("echo hi >proof", seal=False)
+    make_run.locks.pop().close()  # type: ignore[attr-defined]
+    assert "lost" in cowdiff("list").stdout
+    assert cowdiff("show", "last").stdout == "A /proof\n"
+    assert cowdiff("rm", run.id).stdout == f"{run.id}\n"
+
+
+def test_rm_removes_all_or_none(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    runs = [make_run("true"), make_run("true"), make_run("true")]
+    done = cowdiff("rm", runs[0].id, "nonesuch")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert len(cowdiff("list").stdout.splitlines()) == 4
+    assert cowdiff("rm", runs[0].id, runs[2].id).stdout.split() == [runs[0].id, runs[2].id]
+    assert cowdiff("list").stdout.splitlines()[1].startswith(runs[1].id)
+    assert not runs[0].directory.exists()
+
+
+def test_prune_keeps_the_newest(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    runs = [make_run("true") for _ in range(3)]
+    assert cowdiff("prune").stdout == ""
+    assert cowdiff("prune", "--older-than", "1h").stdout == ""
+    assert set(cowdiff("prune", "--keep", "1").stdout.split()) == {run.id for run in runs[:2]}
+    assert cowdiff("prune", "--keep", "0").stdout.split() == [runs[2].id]
+
+
+def test_prune_by_age(cowdiff: Cowdiff, make_run: MakeRun, store: Path) -> None:
+    run = make_run("true")
+    Runs(store).seal(replace(run, started=time.time() - 7200), 0)
+    assert cowdiff("prune", "--older-than", "2h1m").stdout == ""
+    assert cowdiff("prune", "--older-than", "1h59m").stdout.split() == [run.id]
+
+
+def test_text_is_a_patch(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("echo me:x:1:1 >>etc/passwd; echo hi >proof; rm -r doc")
+    assert cowdiff("text", "last").stdout.splitlines() == [
+        "# D /doc/",
+        "diff --git a/etc/passwd b/etc/passwd",
+        "--- a/etc/passwd",
+        "+++ b/etc/passwd",
+        "@@ -1 +1,2 @@",
+        " root:x:0:0",
+        "+me:x:1:1",
+        "diff --git a/proof b/proof",
+        "new file mode 100644",
+        "--- /dev/null",
+        "+++ b/proof",
+        "@@ -0,0 +1 @@",
+        "+hi",
+    ]
+
+
+def test_text_of_some_paths(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("echo hi >proof; echo x >>etc/passwd; rm -r doc")
+    assert "proof" not in cowdiff("text", "last", "/etc").stdout
+    below = cowdiff("text", "last", "doc/deep").stdout.splitlines()
+    assert below[:2] == ["diff --git a/doc/deep/two b/doc/deep/two", "deleted file mode 100644"]
+    assert "a/doc/one" in cowdiff("text", "last", "/").stdout
+
+
+def test_cat_has_both_sides(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    make_run("echo x >>etc/passwd; mv doc d; chmod 600 d/one")
+    assert cowdiff("cat", "last", "/etc/passwd").stdout == "root:x:0:0\nx\n"
+    assert cowdiff("cat", "--before", "last", "etc/passwd").stdout == "root:x:0:0\n"
+    assert cowdiff("cat", "last", "/d/one").stdout == "1\n"
+    assert cowdiff("cat", "last", "/d/deep/two").stdout == "2\n"
+
+
+MISTAKES = {
+    "no such run": (["show", "nonesuch"], "no run 'nonesuch' (cowdiff lists them)"),
+    "no such command": (["nonesuch"], "no such command 'nonesuch' (see cowdiff --help)"),
+    "no run named": (["show"], "missing argument 'RUN' (see cowdiff show --help)"),
+    "no such option": (["show", "--nonesuch", "last"], "no such option"),
+    "no such path": (["cat", "last", "/none\x1b"], "no such path in the run: /none\\x1b"),
+    "a directory": (["cat", "last", "/etc"], "/etc is a directory, not a file"),
+    "a fifo": (["cat", "last", "/fifo"], "/fifo is a fifo, not a file"),
+    "a link out": (["cat", "last", "/out"], "/out is a symlink, not a file"),
+    "below a link out": (["cat", "last", "/up/etc/hostname"], "no such path in the run: /up/etc/hostname"),
+    "dots": (["cat", "last", "/../../etc/passwd"], "no such path in the run: /../../etc/passwd"),
+    "not a time": (
+        ["prune", "--older-than", "soon"],
+        "'soon' is not a length of time: write it as 90s, 30m, 12h, 7d or 2w",
+    ),
+    "less than none": (
+        ["prune", "--keep", "-1"],
+        "invalid value for '--keep': -1 is not in the range x>=0 (see cowdiff prune --help)",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_get_one_line(cowdiff: Cowdiff, make_run: MakeRun, mistake: str) -> None:
+    make_run("mkfifo fifo; ln -s /etc/passwd out; ln -s / up")
+    arguments, line = MISTAKES[mistake]
+    done = cowdiff(*arguments)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith(f"cowdiff: {line}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_last_without_runs(cowdiff: Cowdiff) -> None:
+    done = cowdiff("show", "last")
+    assert (done.returncode, done.stderr) == (125, "cowdiff: there are no runs yet\n")
+
+
+def test_a_record_that_cannot_be_read(cowdiff: Cowdiff, make_run: MakeRun) -> None:
+    run = make_run("true")
+    (run.directory / "run.json").write_bytes(b"\0" * 10)
+    assert run.id in cowdiff("list").stdout
+    done = cowdiff("show", run.id)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith(f"cowdiff: the record of run {run.id} cannot be read")
+    assert cowdiff("rm", run.id).returncode == 0
+
+
+def test_a_base_that_is_gone(cowdiff: Cowdiff, make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("true")
+    (tmp_path / "lower").rename(tmp_path / "elsewhere")
+    done = cowdiff("show", "last")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == f"cowdiff: cannot read {tmp_path / 'lower'}: No such file or directory\n"
+
+
+def test_a_reader_that_goes_away(make_run: MakeRun, store: Path) -> None:
+    make_run("mkdir many; cd many; seq 1 3000 | xargs touch")
+    command = f"{sys.executable} -c '{MAIN}' show last | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], env=os.environ | {"COWFS_ROOT": str(store)}, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("A /many/\n", "", 141)
+
+
+@pytest.mark.parametrize("command", ["list", "show", "text", "cat", "rm", "prune"])
+def test_help_of_each_command(cowdiff: Cowdiff, command: str) -> None:
+    done = cowdiff(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: cowdiff {command} ")
+    assert command in cowdiff("--help").stdout
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colours_on_a_terminal_unless_forbidden(make_run: MakeRun, store: Path, no_color: str, coloured: bool) -> None:
+    make_run("echo hi >proof")
+    environment = os.environ | {"COWFS_ROOT": str(store), "NO_COLOR": no_color, "TERM": "xterm"}
+    output, status = pexpect.run(
+        f'{sys.executable} -c "{MAIN}" show last', env=environment, withexitstatus=True, timeout=60
+    )
+    assert status == 0
+    assert output == (b"\x1b[32mA /proof\x1b[0m\r\n" if coloured else b"A /proof\r\n")
+
+
+def test_start_imports_click_and_little_else() -> None:
+    code = "import sys, cowdiff.main; print(*sorted(m for m in sys.modules if m.split('.')[0] in sys.argv[1:]))"
+    heavy = ["pyfuse3", "trio", "requests", "difflib", "json", "cowdiff", "ctypes"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["cowdiff", "cowdiff.context", "cowdiff.main"]
