@@ -186,7 +186,7 @@ class Operations(pyfuse3.Operations):
 
     def _opened(self, handle: Handle) -> FileInfo:
         self._handles[handle.fd] = handle
-        return FileInfo(fh=FileHandleT(handle.fd), keep_cache=True)
+        return FileInfo(fh=FileHandleT(handle.fd), keep_cache=handle.same_version)
 
     @immediate
     def read(self, fh: FileHandleT, off: int, size: int) -> bytes:

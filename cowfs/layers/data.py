@@ -18,19 +18,28 @@ _NO_COPY_RANGE: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errn
 def copy(source: int, target: int, size: int) -> None:
     """Give ``target`` (empty) the first ``size`` bytes of ``source``: by reflink, else extent by extent.
 
-    Raises OSError as the writes do: ENOSPC, EDQUOT, EIO.
+    Raises OSError as the writes do: ENOSPC, EDQUOT, EIO; ESTALE where the source changed meanwhile.
     """
     if not size:
         return
+    before = os.fstat(source)
+    if not _reflinked(source, target):
+        for start, end in extents(source, size):
+            _copy_range(source, target, start, end)
+        os.ftruncate(target, size)
+    after = os.fstat(source)
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size) or after.st_size != size:
+        raise OSError(errno.ESTALE, "the lower file changed while it was copied up")
+
+
+def _reflinked(source: int, target: int) -> bool:
     try:
         syscalls.reflink(source, target)
-        return
     except OSError as error:
         if error.errno not in _NO_REFLINK:
             raise
-    for start, end in extents(source, size):
-        _copy_range(source, target, start, end)
-    os.ftruncate(target, size)
+        return False
+    return True
 
 
 def extents(source: int, size: int) -> Iterator[tuple[int, int]]:

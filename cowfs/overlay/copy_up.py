@@ -140,9 +140,10 @@ class CopyUp(Status):
 
     def _copy_file(self, node: Node, content: Content) -> None:
         upper = self.writer()
+        if node.lower is None:
+            raise error(errno.ESTALE)
         if node.parent is not None:
             self.raise_directory(node.parent)
-        assert node.lower is not None
         status = node.lower[0].stat(node.lower[1])
         name = upper.temporary()
         try:
@@ -250,7 +251,8 @@ class CopyUp(Status):
     def data_place(self, node: Node) -> Place:
         """Where the bytes of a regular file that has a name are."""
         place = node.data or node.upper or node.lower
-        assert place is not None
+        if place is None:
+            raise error(errno.ESTALE)
         return place
 
     def _open_data(self, node: Node) -> int:
@@ -336,7 +338,8 @@ class CopyUp(Status):
         if isinstance(node, DirNode):
             return node.parts[0].path(), True
         place = node.upper or node.lower
-        assert place is not None
+        if place is None:
+            raise error(errno.ESTALE)
         return place[0].path_of(place[1]), False
 
     def _copy_attributes(self, source: bytes, follow: bool, target: bytes, status: os.stat_result) -> None:

@@ -45,6 +45,8 @@ class Files(Attributes):
             place = self.data_place(node)
             fd = os.open(place[1], _OPEN_LOWER, dir_fd=place[0].fd)
         handle = Handle(node, fd, writable=writable, on_upper=on_upper)
+        if not on_upper and self.options.live_lower:
+            handle.same_version = self.is_same_version(node, os.fstat(fd))
         if writable:
             handle.kill_privileges = not caller.privileged and bool(self.status(node).st_mode & _SPECIAL_BITS)
             node.reply = None
@@ -97,7 +99,7 @@ class Files(Attributes):
         Position N is the name after N others.
         """
         if start == 0 or not handle.names:
-            handle.names = [b".", b"..", *self.load(handle.node)]
+            handle.names = [b".", b"..", *self.names(handle.node)]
         return handle.names
 
     def fsyncdir(self, node: DirNode) -> None:

@@ -5,12 +5,12 @@ import os
 import stat
 
 from cowfs.model import Attr
+from cowfs.overlay.live import Live
 from cowfs.overlay.parts import error
-from cowfs.overlay.tree import Tree
 from cowfs.state.nodes import DirNode, Node
 
 
-class Status(Tree):
+class Status(Live):
     """Reads attributes."""
 
     def status(self, node: Node) -> os.stat_result:
@@ -21,7 +21,8 @@ class Status(Tree):
             top = node.parts[0]
             return top.stat_self() if top.parent is None else top.parent.stat(top.name)
         place = node.upper or node.lower
-        assert place is not None
+        if place is None:
+            raise error(errno.ESTALE)  # a live lower took the file away
         return place[0].stat(place[1])
 
     def touch(self, *nodes: Node) -> None:
@@ -74,7 +75,8 @@ class Status(Tree):
         if node.anchor >= 0:
             return os.readlink(b"", dir_fd=node.anchor)
         place = node.upper or node.lower
-        assert place is not None
+        if place is None:
+            raise error(errno.ESTALE)
         return os.readlink(place[1], dir_fd=place[0].fd)
 
     def statfs(self) -> os.statvfs_result:

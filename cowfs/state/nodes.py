@@ -91,7 +91,7 @@ class Inherit(NamedTuple):
 class DirNode(Node):
     """A directory: its parts in the layers, and its names."""
 
-    __slots__ = ("below", "entries", "inherit", "lowers", "quiet", "upper_dir", "uppers", "whiteouts")
+    __slots__ = ("below", "entries", "inherit", "lowers", "quiet", "upper_dir", "uppers", "version", "whiteouts")
 
     is_dir = True
 
@@ -104,6 +104,7 @@ class DirNode(Node):
         self.uppers: set[bytes] = set()  # names that the upper has, where there are lowers, too
         self.whiteouts: set[bytes] = set()  # names that the upper has a whiteout for
         self.inherit: Inherit | None = None  # what new files take from it; None: not known
+        self.version: tuple[int, ...] = ()  # mtimes of live lowers when they were listed
         self.quiet: tuple[int, int] | None = None  # a ctime on disk that came of a copy-up, and the one to show for it
 
     @property
