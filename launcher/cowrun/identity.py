@@ -1,0 +1,201 @@
+"""The steps that are not mounts: namespaces, names, the terminal, the working directory, who the command runs as."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import socket
+import struct
+import termios
+from dataclasses import dataclass
+from typing import Final
+
+from cowfs.errors import BrokenImage, UsageError
+from cowrun import capabilities, syscalls, users
+from cowrun.mounts import attach, new_file
+from cowrun.step import Inside
+
+_NAMESPACES: Final = {
+    "mount": syscalls.CLONE_NEWNS,
+    "uts": syscalls.CLONE_NEWUTS,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "net": syscalls.CLONE_NEWNET,
+}
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 0x1
+_TIOCSPTLCK: Final = 0x40045431
+_TIOCGPTPEER: Final = 0x5441
+TERMINAL: Final = b"T"  # the message that carries the master side of the pty
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """All but the pid namespace, which the process was born into."""
+
+    names: tuple[str, ...]
+
+    def describe(self) -> str:
+        """See Step."""
+        return f"new namespaces: {', '.join(self.names)}"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        syscalls.unshare(sum(_NAMESPACES[name] for name in self.names))
+
+
+@dataclass(frozen=True, slots=True)
+class Hostname:
+    """The name of the machine, inside."""
+
+    name: str
+
+    def describe(self) -> str:
+        """See Step."""
+        return f"set the hostname to {self.name}"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        socket.sethostname(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """A new network namespace has a loopback device that is down."""
+
+    def describe(self) -> str:
+        """See Step."""
+        return "bring the loopback device up"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP))
+
+
+@dataclass(frozen=True, slots=True)
+class FindUser:
+    """Look the user up in the root's own files."""
+
+    user: str
+
+    def describe(self) -> str:
+        """See Step."""
+        return f"look up user {self.user or '0'} in /etc/passwd and /etc/group of the root"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        inside.user = users.find(self.user, inside.root.read("/etc/passwd"), inside.root.read("/etc/group"))
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A pty of the container's own devpts; the launcher gets the other side."""
+
+    def describe(self) -> str:
+        """See Step."""
+        return "open a pty of the new /dev/pts, bind it on /dev/console, give the other side to the launcher"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        master = inside.root.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY, strict=True)
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        inside.terminal = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        os.fchown(inside.terminal, inside.user.uid, -1)
+        if inside.window:
+            fcntl.ioctl(master, termios.TIOCSWINSZ, inside.window)
+        console = syscalls.clone_mount_at(inside.terminal)
+        attach(console, new_file(inside.root, "/dev", "console"), "/dev/console")
+        socket.send_fds(inside.channel, [TERMINAL], [master])
+        os.close(master)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingDirectory:
+    """Made if it is missing, as docker does; it must be inside."""
+
+    path: str
+
+    def describe(self) -> str:
+        """See Step."""
+        return f"change to {self.path}, made if it is missing"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        fd = inside.root.directory(self.path)
+        os.fchdir(fd)
+        os.close(fd)
+        try:
+            found = os.getcwd()
+        except FileNotFoundError:
+            found = ""
+        if not found.startswith("/"):
+            raise BrokenImage(f"the working directory {self.path} is outside of the root: refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The pty is the terminal of the session that the process leads; a keyring that nobody else has."""
+
+    def describe(self) -> str:
+        """See Step."""
+        return "take the pty as the session's terminal, new session keyring"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        if inside.terminal >= 0:
+            fcntl.ioctl(inside.terminal, termios.TIOCSCTTY, 0)
+            for number in (0, 1, 2):
+                os.dup2(inside.terminal, number)
+        try:
+            syscalls.join_new_session_keyring()
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class Become:
+    """The user that was found, with these capabilities and no way to more. The order matters: each step needs what the
+    next one takes away."""
+
+    capabilities: frozenset[str]
+    no_new_privileges: bool
+
+    def describe(self) -> str:
+        """See Step."""
+        names = " ".join(name for name in capabilities.NAMES if name in self.capabilities) or "none"
+        return f"become the user, capabilities: {names}{', no new privileges' if self.no_new_privileges else ''}"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        user, mask = inside.user, capabilities.mask(self.capabilities)
+        syscalls.clear_ambient_set()
+        for number in range(64):
+            if not mask >> number & 1:
+                with contextlib.suppress(OSError):  # EINVAL: more than this kernel knows
+                    syscalls.drop_from_bounding_set(number)
+        mask &= _held()
+        try:
+            os.setgroups(user.groups)
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+        except OSError as error:
+            raise UsageError(f"cannot become uid {user.uid}, gid {user.gid}: {error.strerror}") from None
+        syscalls.set_capabilities(mask if user.uid == 0 else 0)
+        if self.no_new_privileges:
+            syscalls.no_new_privileges()
+
+
+def _held() -> int:
+    """The permitted set that we have: the machine itself may have been started without some."""
+    with open("/proc/self/status", "rb") as lines:
+        return next(int(line.split()[1], 16) for line in lines if line.startswith(b"CapPrm:"))
+
+
+def default_signals() -> None:
+    """No handler, nothing ignored, nothing blocked: Python ignores SIGPIPE, and whoever started us may have more."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,136 @@
+"""Settings become a plan: the steps from a mounted merge to the command, as a list of values. Pure.
+
+The rows follow what docker and podman set up. ``--dry-run`` prints the list, ``--debug`` each step when it is done.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cowrun.identity import (
+    Become,
+    FindUser,
+    Hostname,
+    Loopback,
+    Namespaces,
+    Session,
+    Terminal,
+    WorkingDirectory,
+)
+from cowrun.mounts import (
+    Device,
+    Directory,
+    Inject,
+    Kernel,
+    Link,
+    Mask,
+    PivotRoot,
+    PrivateMounts,
+    Protect,
+    ReadOnlyRoot,
+)
+from cowrun.settings import Settings
+from cowrun.step import Step
+
+_NO_EXEC: Final = frozenset(("nosuid", "nodev", "noexec"))
+_NO_SUID: Final = frozenset(("nosuid", "nodev"))
+
+DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+LINKS: Final = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+    ("core", "/proc/kcore"),
+)
+PROTECTED: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+MASKED: Final = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+INJECTED: Final = {"/etc/hostname": "hostname", "/etc/hosts": "hosts", "/etc/resolv.conf": "resolv.conf"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this run is: what the plan needs besides its settings."""
+
+    run_id: str
+    files: str  # the directory of the files to inject
+    host_resolv_conf: str = ""  # where @host's /etc/resolv.conf really lies, if that is below /run
+
+
+def plan(settings: Settings, place: Place) -> tuple[Step, ...]:
+    """Everything that the container's first process does before it executes the command."""
+    namespaces = ("mount", "uts", "ipc", *(("net",) if settings.network == "none" else ()))
+    return (
+        Namespaces(namespaces),
+        PrivateMounts(),
+        Hostname(settings.hostname or place.run_id),
+        *((Loopback(),) if settings.network == "none" else ()),
+        *_kernel(),
+        *(_fresh_run(place) if settings.host else ()),
+        *settings.tmpfs,
+        *_injected(settings, place),
+        *settings.volumes,
+        FindUser(settings.user),
+        *((Terminal(),) if settings.terminal else ()),
+        PivotRoot(),
+        WorkingDirectory(settings.workdir),
+        *((ReadOnlyRoot(),) if settings.read_only else ()),
+        Session(),
+        Become(settings.capabilities, settings.no_new_privileges),
+    )
+
+
+def outside_the_merge(settings: Settings) -> tuple[str, ...]:
+    """All paths inside that are mounted over: whatever the upper holds there was made to mount on, and is no change."""
+    fresh = ("/run",) if settings.host else tuple(INJECTED)
+    volumes = (volume.target for volume in settings.volumes)
+    tmpfs = (mount.target for mount in settings.tmpfs)
+    return tuple(dict.fromkeys(("/proc", "/sys", "/dev", *fresh, *volumes, *tmpfs)))
+
+
+def _kernel() -> tuple[Step, ...]:
+    return (
+        Kernel("proc", "/proc", _NO_EXEC),
+        *(Protect(path) for path in PROTECTED),
+        Kernel("sysfs", "/sys", _NO_EXEC | {"ro"}),
+        *(Mask(path) for path in MASKED),
+        Kernel("tmpfs", "/dev", _NO_SUID | {"noexec"}, (("mode", "755"), ("size", "65536k"))),
+        *(Device(name) for name in DEVICES),
+        *(Link("/dev", name, target) for name, target in LINKS),
+        Kernel("devpts", "/dev/pts", frozenset(("nosuid", "noexec")), _DEVPTS),
+        Kernel("tmpfs", "/dev/shm", _NO_EXEC, (("mode", "1777"), ("size", "65536k"))),
+        Kernel("mqueue", "/dev/mqueue", _NO_EXEC),
+    )
+
+
+_DEVPTS: Final = (("mode", "620"), ("ptmxmode", "666"), ("gid", "5"))
+
+
+def _fresh_run(place: Place) -> tuple[Step, ...]:
+    """@host keeps its own /etc; /run holds the sockets of the machine's services, and must not be seen."""
+    resolv = place.host_resolv_conf
+    return (
+        Kernel("tmpfs", "/run", _NO_SUID, (("mode", "755"),)),
+        Directory("/run/lock", 0o1777),
+        *((Inject(f"{place.files}/resolv.conf", resolv),) if resolv else ()),
+    )
+
+
+def _injected(settings: Settings, place: Place) -> tuple[Step, ...]:
+    if settings.host:
+        return ()
+    taken = {volume.target for volume in settings.volumes}
+    return tuple(Inject(f"{place.files}/{name}", target) for target, name in INJECTED.items() if target not in taken)

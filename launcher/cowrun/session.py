@@ -1,0 +1,150 @@
+"""One run from its settings to its exit status: ties the store, the mount and the container together.
+
+The order is the design: the file system process starts first and imports while the rest is prepared; everything that is
+made is undone in the reverse order, whatever happens in between.
+"""
+
+import contextlib
+import os
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cowfs.errors import PrivilegeError
+from cowfs.images.sources import hidden_directories
+from cowfs.model import Base, Run
+from cowfs.options import MountOptions
+from cowfs.store import Store
+from cowfs.store.runs import FILES, Runs
+from cowrun import files, syscalls
+from cowrun.container import Container
+from cowrun.events import Events
+from cowrun.filesystem import FileSystem
+from cowrun.guard import Guard
+from cowrun.inside import Order
+from cowrun.monitor import Monitor
+from cowrun.plan import Place, outside_the_merge, plan
+from cowrun.settings import SHELLS, Settings
+from cowrun.terminal import window_of
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A run to be made."""
+
+    base: Base
+    settings: Settings
+    name: str = ""
+    transport: str = "auto"
+    debug: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A run that is over."""
+
+    run: Run
+    status: int
+
+
+def execute(request: Request, store: Store) -> Outcome:
+    """Run the command. Raises CowfsError where it could not be started (then no run is kept), and Interrupted."""
+    runs = Runs(store.root)
+    base, settings = request.base, request.settings
+    with store.lease(base), Events() as events:
+        run, lock = runs.create(
+            base,
+            settings.command,
+            name=request.name,
+            env_names=(name for name, _ in settings.env),
+            hidden=hidden_directories(store) if base.host else (),
+            volumes=outside_the_merge(settings),
+        )
+        with lock:
+            try:
+                status = _supervise(request, run, events)
+            except BaseException:
+                lock.close()
+                runs.remove(run)
+                raise
+            return Outcome(runs.seal(run, status), status)
+
+
+def describe(request: Request) -> Iterator[str]:
+    """The lines of --dry-run: nothing is made."""
+    base = request.base
+    yield "new mount namespace for the launcher, nothing of it propagates to the host"
+    yield f"mount cowfs: {len(base.layers)} layer(s), the top one {base.lowers[0]}, changes go to the run's upper"
+    yield "new pid namespace: what follows is done by its first process"
+    for step in plan(request.settings, _place("<run id>", Path("<run>") / FILES, request.settings)):
+        yield step.describe()
+    yield f"execute {' '.join(request.settings.command) or ' or '.join(SHELLS)}"
+
+
+def _supervise(request: Request, run: Run, events: Events) -> int:
+    debug = request.debug or (lambda line: None)
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+    except PermissionError:
+        raise PrivilegeError("the kernel refuses a mount namespace: CAP_SYS_ADMIN is missing") from None
+    # A slave, not private: what the host unmounts is not kept busy by us.
+    syscalls.set_propagation(syscalls.MS_SLAVE | syscalls.MS_REC)
+    with contextlib.ExitStack() as undo:
+        filesystem = FileSystem(_mount_options(request, run), run.directory / "merged")
+        undo.callback(filesystem.stop)
+        settings = request.settings
+        files.write(run.directory / FILES, settings.hostname or run.id, settings.network)
+        attributes = termios.tcgetattr(0) if settings.terminal else None
+        guard = Guard((0, attributes) if attributes else None)
+        undo.callback(guard.stop)
+        events.check()
+        container = Container(_order(request, run))
+        undo.callback(container.end)
+        guard.protect(container.pid)
+        events.wait_for(filesystem.ready)
+        filesystem.check()
+        debug("the root is mounted")
+        container.go()
+        monitor = Monitor(container, filesystem, events, attributes)
+        undo.callback(monitor.close)
+        monitor.wait_for_start()
+        debug("the command runs")
+        return monitor.wait_for_end()
+
+
+def _order(request: Request, run: Run) -> Order:
+    settings = request.settings
+    return Order(
+        plan=plan(settings, _place(run.id, run.directory / FILES, settings)),
+        command=settings.command,
+        shells=SHELLS,
+        env=settings.env,
+        merged=os.fspath(run.directory / "merged"),
+        window=window_of(0) if settings.terminal else b"",
+        init=settings.init,
+        debug=request.debug is not None,
+    )
+
+
+def _place(run_id: str, directory: Path, settings: Settings) -> Place:
+    return Place(run_id, os.fspath(directory), files.below_run() if settings.host else "")
+
+
+def _mount_options(request: Request, run: Run) -> MountOptions:
+    return MountOptions(
+        lowers=run.lowers,
+        upper=run.upper,
+        work=run.work,
+        live_lower=run.host,
+        hidden=frozenset(run.hidden),
+        allow_suid=True,  # what may become of it is for no_new_privs and the bounding set to say
+        source=run.source,
+        transport=request.transport,
+    )
+
+
+def say(line: str) -> None:
+    """For --debug."""
+    print(f"cowrun: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,191 @@
+"""Options as typed and an image's config become Settings: everything that decides a run, checked and frozen. Pure.
+
+``settings`` is called by the command line alone; the plan is made from its result and nothing else. What it needs to
+know of the machine comes in as a value.
+"""
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cowfs.errors import BrokenImage, UsageError
+from cowfs.model import Base
+from cowrun import capabilities, users
+from cowrun.mounts import Tmpfs, Volume
+from cowrun.volumes import absolute, parse_tmpfs, parse_volume
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # docker's
+SHELLS = ("/bin/bash", "/bin/sh")  # where nothing says what to run: the first that is there
+NETWORKS = ("host", "none")
+
+Mount = TypeVar("Mount", Volume, Tmpfs)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line as typed."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    tmpfs: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()  # NAME=value, or NAME for the launcher's own value
+    env_files: tuple[tuple[str, str], ...] = ()  # name and content
+    workdir: str | None = None
+    user: str | None = None
+    name: str = ""
+    hostname: str | None = None
+    entrypoint: str | None = None
+    network: str = "host"
+    read_only: bool = False
+    init: bool = False
+    want_terminal: bool = False  # -t
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    security: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What settings may depend on besides the command line."""
+
+    environ: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "/"  # the working directory, for relative volume sources
+    terminal: bool = False  # standard input and output are terminals
+    input_terminal: bool = False  # standard input is one
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One run."""
+
+    command: tuple[str, ...]  # empty: the first of SHELLS that is there
+    env: tuple[tuple[str, str], ...]  # HOME is added where it is missing, once the user is known
+    workdir: str
+    user: str
+    hostname: str  # empty: the run's id
+    network: str
+    volumes: tuple[Volume, ...]
+    tmpfs: tuple[Tmpfs, ...]
+    read_only: bool
+    init: bool
+    terminal: bool
+    capabilities: frozenset[str]
+    no_new_privileges: bool
+    host: bool
+
+
+def settings(options: Options, base: Base, machine: Machine) -> Settings:
+    """The run that ``options`` ask for. Raises UsageError, and BrokenImage where the image's config makes no sense."""
+    config = base.config
+    user = config.user if options.user is None else options.user
+    users.check(user)
+    made = Settings(
+        command=_command(options, config.entrypoint, config.cmd),
+        env=_environment(options, base, machine),
+        workdir=absolute(options.workdir or config.working_dir or "/", "the working directory"),
+        user=user,
+        hostname=_hostname(options.hostname),
+        network=_one_of("--network", options.network, NETWORKS),
+        volumes=_by_depth(parse_volume(text, machine.directory) for text in options.volumes),
+        tmpfs=_by_depth(parse_tmpfs(text) for text in options.tmpfs),
+        read_only=options.read_only,
+        init=options.init,
+        terminal=_terminal(options, machine),
+        capabilities=capabilities.choose(options.cap_add, options.cap_drop),
+        no_new_privileges=_no_new_privileges(options.security),
+        host=base.host,
+    )
+    _check_strings(made)
+    return made
+
+
+def _command(options: Options, entrypoint: tuple[str, ...], cmd: tuple[str, ...]) -> tuple[str, ...]:
+    """Entrypoint and Cmd are joined; arguments replace Cmd; --entrypoint drops both (docker run(1))."""
+    if options.entrypoint is not None:
+        return ((options.entrypoint,) if options.entrypoint else ()) + options.command
+    return entrypoint + (options.command or cmd)
+
+
+def _environment(options: Options, base: Base, machine: Machine) -> tuple[tuple[str, str], ...]:
+    """Lowest first: our defaults, the image's, --env-file, -e. The launcher's own environment is not inherited."""
+    found = {"PATH": PATH, "container": "cowrun"}
+    if _terminal(options, machine):
+        found["TERM"] = machine.environ.get("TERM", "xterm") if base.host else "xterm"
+    found |= dict(_pair(text) for text in base.config.env)
+    texts = [line for name, content in options.env_files for line in _env_lines(name, content)]
+    for text in (*texts, *options.env):
+        name, equals, value = text.partition("=")
+        if not name:
+            raise UsageError(f"-e {text!r}: no name before the =")
+        if equals:
+            found[name] = value
+        elif name in machine.environ:
+            found[name] = machine.environ[name]
+    return tuple(found.items())
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _env_lines(name: str, content: str) -> Iterable[str]:
+    """docker's format: a variable a line, no quotes, ``#`` begins a comment line."""
+    for number, line in enumerate(content.splitlines(), 1):
+        text = line.lstrip()
+        if not text or text.startswith("#"):
+            continue
+        variable = text.partition("=")[0]
+        if not variable or any(character.isspace() for character in variable):
+            raise UsageError(f"{name}, line {number}: {variable!r} is no name of a variable")
+        yield text
+
+
+def _hostname(text: str | None) -> str:
+    if text is None:
+        return ""
+    labels = text.split(".")
+    if len(text) > 64 or not all(_is_label(label) for label in labels):
+        raise UsageError(f"--hostname {text!r}: letters, digits, - and ., at most 64")
+    return text
+
+
+def _is_label(text: str) -> bool:
+    return bool(text) and text.isascii() and text.replace("-", "a").isalnum() and text[0] != "-" != text[-1]
+
+
+def _terminal(options: Options, machine: Machine) -> bool:
+    if options.want_terminal and not machine.input_terminal:
+        raise UsageError("-t: standard input is not a terminal")
+    return machine.terminal or options.want_terminal
+
+
+def _no_new_privileges(texts: Iterable[str]) -> bool:
+    wanted = True
+    for text in texts:
+        key, _, value = text.replace(":", "=", 1).partition("=")
+        if key != "no-new-privileges" or value not in ("", "true", "false"):
+            raise UsageError(f"--security-opt {text}: only no-new-privileges[=true|false] is there")
+        wanted = value != "false"
+    return wanted
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise UsageError(f"{option} {value}: one of {', '.join(allowed)}")
+    return value
+
+
+def _by_depth(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
+    return tuple(sorted(mounts, key=lambda mount: mount.target.count("/")))
+
+
+def _check_strings(made: Settings) -> None:
+    """A NUL ends a string for the kernel: refused here, where it can be said."""
+    for text in (*made.command, *(part for pair in made.env for part in pair), made.workdir, made.user):
+        if "\0" in text:
+            raise BrokenImage(f"a zero byte in {text!r}")
+    if posixpath.normpath(made.workdir) != made.workdir:
+        raise BrokenImage(f"the working directory {made.workdir!r} cannot be used")
