@@ -165,8 +165,8 @@ def is_whiteout(parent_fd: int, name: bytes) -> bool:
 def set_opaque(fd: int) -> None:
     """Mark a directory opaque, as overlayfs does.
 
-    Whiteouts in it have nothing left to delete. They must go: overlayfs lists a directory that merges with nothing as it
-    is (ovl_iterate_real), and shows names that no lookup finds.
+    Whiteouts in it have nothing left to delete. They must go: overlayfs lists a directory that merges with nothing as
+    it is (ovl_iterate_real), and shows names that no lookup finds.
     """
     os.setxattr(fd, _OPAQUE, b"y")
     with os.scandir(fd) as entries:

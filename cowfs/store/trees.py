@@ -1,7 +1,7 @@
 """Removing directory trees that anybody may have filled. Used by the store, by runs and by cowdiff.
 
 By descriptor and single names, so that no symbolic link is followed and no path gets too long; iterative, so that depth
-costs nothing: every subdirectory is renamed up into the top of the tree before it is entered. That rename is also
+costs nothing: every subdirectory is renamed into the top of the tree before it is entered. That rename is also
 the guard against deleting through a mount: the kernel refuses to rename a mount point (EBUSY, vfs_rename), a bind
 mount of the same file system included.
 """
@@ -39,8 +39,8 @@ def remove_tree(parent_fd: int, name: bytes) -> None:
 
 def _empty(top_fd: int) -> None:
     """Remove everything in ``top_fd``. ``pending`` are directories in it that are still to be emptied."""
-    pending = _remove_files(top_fd)
     free_names = (b".removing-%d" % number for number in range(1 << 62))
+    pending = [_move_up(top_fd, child, top_fd, free_names) for child in _remove_files(top_fd)]
     while pending:
         name = pending.pop()
         try:
@@ -68,6 +68,8 @@ def _move_up(fd: int, name: bytes, top_fd: int, free_names: Iterator[bytes]) -> 
     """Rename the directory ``name`` in ``fd`` to a free name in ``top_fd``."""
     while True:
         new = next(free_names)
+        if new == name:  # a rename to itself would not ask whether something is mounted there
+            continue
         try:
             _permitted(fd, name, _rename, fd, name, top_fd, new)
         except OSError as error:

@@ -333,5 +333,5 @@ print([os.listdir(store.root / part) for part in ("staging", "layers/sha256", "i
     )
     message, left = done.stdout.splitlines()
     assert "needs more room" in message
-    assert "3 MiB" in message
+    assert "the 4 MiB that were free" in message
     assert left == "[[], [], [], []]"
