@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from cowfs.errors import StoreError
 from cowfs.ondisk import LAYER_JSON, LAYER_ROOT
 from cowfs.store import staging
-from cowfs.store.descriptors import make_directory, open_directory, read_file, sync_file_system, try_lock, write_file
+from cowfs.store.descriptors import (
+    is_named,
+    make_directory,
+    open_directory,
+    read_file,
+    sync_file_system,
+    try_lock,
+    write_file,
+)
 from cowfs.store.records import LIMIT, Damaged, StoredLayer, decode_layer, digest_hex, encode
 
 
@@ -59,7 +67,11 @@ class Layers:
                 return layer
         except (FileNotFoundError, Damaged):
             pass
-        if not try_lock(fd):
+        locked = try_lock(fd)
+        if not is_named(fd, self.fd, name):  # it was being removed while we looked
+            os.close(fd)
+            return None
+        if not locked:
             os.close(fd)
             raise StoreError(f"the layer {diff_id} is damaged and in use: end the runs that use it, then try again")
         staging.take_away(self._staging_fd, self.fd, name, fd)

@@ -1,0 +1,134 @@
+"""Killed at every step (C04's kill -9, C07): whatever changes the disk is counted, and the process ends at each count."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cowfs.images.sources import resolve
+from cowfs.store import Store, descriptors
+from tests.images.layouts import Layout
+from tests.images.tars import DIRECTORY, SYMLINK, entry, tar, whiteout
+
+LAYERS = [
+    tar(entry(b"./", DIRECTORY), entry(b"d/a", data=b"1"), entry(b"d/l", SYMLINK, link=b"a")),
+    tar(entry(b"two", data=b"2"), whiteout(b"d")),
+]
+CHANGES = [
+    "mkdir",
+    "rmdir",
+    "rename",
+    "unlink",
+    "link",
+    "symlink",
+    "mknod",
+    "fsync",
+    "open",
+    "close",
+    "utime",
+    "fchmod",
+]
+STEPS_AT_MOST = 600
+
+
+def dies_after(steps: int, work: Callable[[], None]) -> bool:
+    """Do ``work`` in a child that is killed before the change number ``steps``; False if it came to its end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _count_down(steps)
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def _count_down(steps: int) -> None:
+    left = steps
+
+    def counting(real: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object, **options: object) -> object:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **options)
+
+        return counted
+
+    for name in CHANGES:
+        setattr(os, name, counting(getattr(os, name)))
+    descriptors.sync_file_system = counting(descriptors.sync_file_system)  # type: ignore[assignment]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def content(store: Store, text: str) -> list[bytes]:
+    """One file of each layer, after the next command used the image."""
+    bottom, top = (layer.directory for layer in resolve(text, store).layers)
+    return [(bottom / "d/a").read_bytes(), (top / "two").read_bytes()]
+
+
+def assert_only_what_is_listed(store: Store, images: int) -> None:
+    assert os.listdir(store.root / "staging") == []
+    assert len(store.images()) == images
+    assert len(os.listdir(store.root / "images")) == images
+    assert not (store.root / "locks/removal").exists()
+
+
+def test_c04_an_import_that_is_killed_is_done_by_the_next_one(root: Path, layout: Layout) -> None:
+    text = layout.image(*LAYERS, how="gzip")
+
+    def work() -> None:
+        with Store.open(root) as store:
+            resolve(text, store)
+
+    step = 0
+    while dies_after(step, work):
+        with Store.open(root) as store:
+            assert os.listdir(root / "staging") == []
+            for image in store.images():  # listed is complete
+                assert all(store.layer(diff_id) for diff_id in image.diff_ids)
+            assert content(store, text) == [b"1", b"2"]
+            store.remove_image(text)
+            assert_only_what_is_listed(store, 0)
+        step += 1
+        assert step < STEPS_AT_MOST
+    assert step > 50, "nothing was counted"
+
+
+def test_c07_a_removal_that_is_killed_is_finished_by_the_next_command(root: Path, layout: Layout) -> None:
+    removed, kept = layout.image(*LAYERS, name="removed"), layout.image(LAYERS[0], name="kept")
+
+    def work() -> None:
+        with Store.open(root) as store:
+            store.remove_image(removed)
+
+    step = 0
+    died = True
+    while died:
+        with Store.open(root) as store:
+            resolve(removed, store)
+            resolve(kept, store)
+        died = dies_after(step, work)
+        with Store.open(root) as store:
+            images = {image.reference for image in store.images()}
+            assert kept in images
+            assert_only_what_is_listed(store, len(images))
+            wanted = 2 if removed in images else 1
+            assert len(os.listdir(root / "layers/sha256")) == wanted
+            assert len(os.listdir(root / "blobs/sha256")) == 2 * len(images)
+        step += 1
+        assert step < STEPS_AT_MOST
+    assert step > 20, "nothing was counted"
