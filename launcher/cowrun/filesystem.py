@@ -1,51 +1,77 @@
-"""The file system process of a run: forked first, so that it imports what it needs while the launcher does the rest.
+"""The file system process of a run: forked before anything else, it imports what it needs while the launcher goes on.
 
 It stays in the host's pid namespace and in the launcher's mount namespace, has a session of its own (no ^C of the
-terminal reaches it), and is killed by the kernel when the launcher ends. What it has to complain about goes to a
-memory file.
+terminal reaches it), and is killed by the kernel when the launcher ends. What it has to complain about goes to a memory
+file. Imports little: this is at the beginning of every start.
 """
 
-import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from cowfs.errors import MountError
-from cowfs.options import MountOptions
 from cowrun import syscalls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cowfs.options import MountOptions
 
 _LIVE: Final = b"\0"
 _PATIENCE: Final = 5.0  # seconds to end by itself once nothing is mounted any more
 _NUDGE: Final = 2.0  # seconds more after SIGTERM
 _LOG_LIMIT: Final = 4096
+_ORDER_LIMIT: Final = 1 << 20
 
 
 class FileSystem:
-    """A mount that comes up; ``ready`` is readable as soon as there is an answer."""
+    """First a process that waits, after :meth:`serve` a mount that comes up: ``channel`` tells when it is there."""
 
-    def __init__(self, options: MountOptions, mountpoint: Path) -> None:
-        from cowfs.fuse.serve import check_device
+    def __init__(self, pid: int, channel: socket.socket, log: int) -> None:
+        self.pid = pid
+        self.channel = channel
+        self._log = log
+        self._mountpoint = b""
+        self._live = False
+        self._ended = False
 
-        check_device()
-        self._mountpoint = mountpoint
-        self._log = os.memfd_create("cowfs-log")
-        self.ready, said = os.pipe2(os.O_CLOEXEC)
-        self.ended = False
+    @classmethod
+    def begin(cls) -> "FileSystem | None":
+        """Give this process a mount namespace, and fork. None where the kernel does not let us."""
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNS)
+            # A slave, not private: what the host unmounts is not kept busy by us.
+            syscalls.set_propagation(syscalls.MS_SLAVE | syscalls.MS_REC)
+        except OSError:
+            return None
+        log = os.memfd_create("cowfs-log")
+        ours, theirs = socket.socketpair()
         launcher = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _serve(options, mountpoint, said, self._log, launcher)
-        os.close(said)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _wait_and_serve(theirs, log, launcher)
+        theirs.close()
+        return cls(pid, ours, log)
+
+    def serve(self, options: "MountOptions", mountpoint: "Path") -> None:
+        """Mount; the answer comes on ``channel``."""
+        import pickle
+
+        self._mountpoint = os.fsencode(mountpoint)
+        self.channel.sendall(pickle.dumps((options, mountpoint)))
+        self.channel.shutdown(socket.SHUT_WR)
 
     def check(self) -> None:
         """Read the answer. Raises MountError with the reason if the mount is not live."""
-        with open(self.ready, "rb") as answers:
+        with self.channel.makefile("rb") as answers:
             answer = answers.read()
-        self.ready = -1
-        if answer != _LIVE:
+        self._live = answer == _LIVE
+        if not self._live:
+            from cowfs.errors import MountError
+
             raise MountError(
                 answer.decode(errors="replace") or f"the file system process ended at once{self.complaint()}"
             )
@@ -59,41 +85,36 @@ class FileSystem:
 
     def has_ended(self) -> bool:
         """Reap the process if it is over."""
-        if not self.ended:
-            self.ended = os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
-        return self.ended
+        if not self._ended:
+            self._ended = os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
+        return self._ended
 
     def stop(self) -> None:
-        """Unmount and wait for the process. Leaves neither, whatever state they are in."""
+        """Unmount and wait for the process. Leaves neither, whatever state they are in. May be called twice."""
+        if self.channel.fileno() < 0:
+            return
         try:
-            with contextlib.suppress(OSError):  # EINVAL: it never was mounted, or is not any more
-                self._unmount()
-            if not self._wait(_PATIENCE if self.ready < 0 else 0):
-                self._kill(signal.SIGTERM)
-                if not self._wait(_NUDGE):
-                    self._kill(signal.SIGKILL)
-                    os.waitpid(self.pid, 0)
-                    self.ended = True
-            with contextlib.suppress(OSError):  # it was killed while it mounted
-                syscalls.unmount(os.fsencode(self._mountpoint), syscalls.MNT_DETACH)
+            if self._live and self._unmount() and not wait_until(self.has_ended, _PATIENCE):
+                os.kill(self.pid, signal.SIGTERM)
+                wait_until(self.has_ended, _NUDGE)
+            if not self.has_ended():
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                self._ended = True
+                self._unmount()  # it was killed after it had mounted
         finally:
-            if self.ready >= 0:
-                os.close(self.ready)
+            self.channel.close()
             os.close(self._log)
 
-    def _unmount(self) -> None:
-        path = os.fsencode(self._mountpoint)
-        try:
-            syscalls.unmount(path)
-        except OSError:
-            syscalls.unmount(path, syscalls.MNT_DETACH)
-
-    def _kill(self, number: int) -> None:
-        if not self.has_ended():
-            os.kill(self.pid, number)
-
-    def _wait(self, seconds: float) -> bool:
-        return wait_until(self.has_ended, seconds)
+    def _unmount(self) -> bool:
+        """False if nothing is mounted. Busy is no excuse: the mount is in a namespace that ends with the launcher."""
+        for flags in (0, syscalls.MNT_DETACH):
+            try:
+                syscalls.unmount(self._mountpoint, flags)
+            except OSError:
+                continue
+            return True
+        return False
 
 
 def wait_until(true: Callable[[], bool], seconds: float) -> bool:
@@ -107,24 +128,24 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _serve(options: MountOptions, mountpoint: Path, said: int, log: int, launcher: int) -> None:
-    """In the child: serve, and end without the interpreter's own end."""
+def _wait_and_serve(channel: socket.socket, log: int, launcher: int) -> NoReturn:
+    """In the child: import, wait for the order, serve, and end without the interpreter's own end."""
     status = 1
     try:
         os.setsid()
         syscalls.die_with_parent(signal.SIGKILL)
         if os.getppid() != launcher:
             os._exit(status)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD, signal.SIGWINCH):
-            signal.signal(number, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for target, source in ((0, null), (1, log), (2, log)):
             os.dup2(source, target)
         os.chdir("/")
-        from cowfs.fuse.serve import serve
-
-        serve(options, mountpoint, said)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _preload()
+        with channel.makefile("rb") as orders:
+            data = orders.read(_ORDER_LIMIT)
+        if data:
+            _serve(data, channel.detach())
         status = 0
     except BaseException:
         import traceback
@@ -132,3 +153,31 @@ def _serve(options: MountOptions, mountpoint: Path, said: int, log: int, launche
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _preload() -> None:
+    """What takes long and is needed whatever the order is. pyfuse3 itself is for ``serve`` to import."""
+    import gc
+
+    gc.disable()  # among ten thousand fresh objects it finds nothing
+    import trio  # noqa: F401
+
+    import cowfs.fuse.serve
+    import cowfs.overlay  # noqa: F401
+
+    gc.enable()
+
+
+def _serve(data: bytes, ready: int) -> None:
+    import pickle
+
+    from cowfs.errors import CowfsError
+    from cowfs.fuse.serve import check_device, serve
+
+    options, mountpoint = pickle.loads(data)
+    try:
+        check_device()
+    except CowfsError as error:
+        os.write(ready, str(error).encode())
+        return
+    serve(options, mountpoint, ready)

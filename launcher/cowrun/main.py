@@ -1,121 +1,39 @@
-"""``cowrun [options] IMAGE [COMMAND [ARG...]]``: the command line, and nothing else. docker's names for docker's
-things.
+"""The console script. The slowest thing comes first: the file system process imports while we look at the arguments.
 
-Importing this costs click; the rest is imported once the arguments are known to be sound.
+Importing this costs next to nothing; everything else is imported when it is needed.
 """
 
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
-
-import click
-
-from cowfs import __version__
-from cowfs.cli.context import root_option
-from cowfs.cli.entry import run
-from cowfs.errors import PrivilegeError, UsageError
-
-_SETTINGS = {
-    "help_option_names": ["-h", "--help"],
-    "allow_interspersed_args": False,
-    "auto_envvar_prefix": None,
-}
-
-
-@click.command(context_settings=_SETTINGS)
-@click.option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Bind a path of the host.")
-@click.option("--tmpfs", multiple=True, metavar="TARGET[:OPTIONS]", help="Mount an empty tmpfs.")
-@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass on the caller's.")
-@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file.")
-@click.option("-w", "--workdir", metavar="DIR", help="Working directory inside, made if it is missing.")
-@click.option("-u", "--user", metavar="USER[:GROUP]", help="Who the command runs as: names of the image, or numbers.")
-@click.option("--name", default="", metavar="NAME", help="A name for the run.")
-@click.option("-h", "--hostname", metavar="NAME", help="Hostname inside; the run's id if not given.")
-@click.option("--entrypoint", metavar="COMMAND", help="Instead of the image's entrypoint and command.")
-@click.option("--network", "--net", default="host", metavar="host|none", show_default=True, help="The network inside.")
-@click.option("--read-only", is_flag=True, help="The root cannot be written.")
-@click.option("--init", is_flag=True, help="A first process that reaps orphans and passes signals on.")
-@click.option("--cap-add", multiple=True, metavar="NAME", help="Add a capability (or ALL).")
-@click.option("--cap-drop", multiple=True, metavar="NAME", help="Drop a capability (or ALL).")
-@click.option(
-    "--security-opt", "security", multiple=True, metavar="OPTION", help="no-new-privileges=false: setuid works inside."
-)
-@click.option("-i", "--interactive", is_flag=True, help="Accepted: standard input is always passed on.")
-@click.option("-t", "--tty", is_flag=True, help="Insist on a terminal; there is one wherever there can be one.")
-@click.option("--rm", is_flag=True, help="Accepted: every run is thrown away (cowdiff shows what it changed).")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, step by step, and do nothing.")
-@click.option("--debug", is_flag=True, help="Print each step when it is done.")
-@click.option("-q", "--quiet", is_flag=True, help="No line about the run at its end.")
-@click.option(
-    "--transport", default="auto", metavar="NAME", help="How the file system talks to the kernel (cowfs info)."
-)
-@root_option
-@click.version_option(__version__, prog_name="cowrun", message="%(prog)s %(version)s")
-@click.argument("image")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def cowrun(
-    image: str,
-    command: tuple[str, ...],
-    root: Path,
-    env_files: tuple[str, ...],
-    tty: bool,
-    interactive: bool,
-    rm: bool,
-    dry_run: bool,
-    debug: bool,
-    quiet: bool,
-    transport: str,
-    name: str,
-    **typed: object,
-) -> int:
-    """Run a command in a throw-away copy of a root.
-
-    IMAGE is @host (this machine), dir:PATH, oci:PATH[:TAG], oci-archive:FILE, docker-archive:FILE or an image of the
-    store. Without a command the image's own is run, or a shell.
-    """
-    if os.geteuid() != 0:
-        raise PrivilegeError("cowrun needs root: sudo cowrun ...")
-    from cowfs.images.sources import resolve
-    from cowfs.store import Store
-    from cowrun.report import at_the_end
-    from cowrun.session import Request, describe, execute, say
-    from cowrun.settings import Machine, Options, settings
-
-    options = Options(
-        image=image,
-        command=command,
-        env_files=tuple((path, _read(path)) for path in env_files),
-        want_terminal=tty,
-        **typed,  # type: ignore[arg-type]
-    )
-    input_terminal = os.isatty(0)
-    machine = Machine(os.environ, os.getcwd(), input_terminal and os.isatty(1), input_terminal)
-    with Store.open(root, say) as store:
-        base = resolve(image, store)
-        request = Request(base, settings(options, base, machine), name, transport, say if debug else None)
-        if dry_run:
-            for line in describe(request):
-                click.echo(line)
-            return 0
-        outcome = execute(request, store)
-    if not quiet and sys.stderr.isatty():
-        at_the_end(outcome.run)
-    return outcome.status
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise UsageError(f"--env-file {path}: {error.strerror}") from None
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """Run ``cowrun`` and exit with its status; whatever was typed, no process of ours is left."""
+    filesystem = None
+    if os.geteuid() == 0:
+        from cowrun.filesystem import FileSystem
+
+        filesystem = FileSystem.begin()
+    status = 1
+    try:
+        status = _command_line(filesystem)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        if filesystem:
+            filesystem.stop()
+    # Nothing is left to tear down, and the interpreter's own end takes longer than a container's.
+    os._exit(status)
+
+
+def _command_line(filesystem: object) -> int:
+    from cowfs.cli.entry import status_of
+    from cowrun.cli import cowrun
     from cowrun.events import Interrupted
 
+    cowrun.context_settings["obj"] = filesystem
     try:
-        run(cowrun, "cowrun")
+        return status_of(cowrun, "cowrun", sys.argv[1:])
     except Interrupted as interrupted:
-        sys.exit(interrupted.status)
+        return interrupted.status

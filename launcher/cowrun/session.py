@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cowfs.errors import PrivilegeError
 from cowfs.images.sources import hidden_directories
 from cowfs.model import Base, Run
 from cowfs.options import MountOptions
 from cowfs.store import Store
 from cowfs.store.runs import FILES, Runs
-from cowrun import files, syscalls
+from cowrun import files
 from cowrun.container import Container
 from cowrun.events import Events
 from cowrun.filesystem import FileSystem
@@ -49,7 +48,7 @@ class Outcome:
     status: int
 
 
-def execute(request: Request, store: Store) -> Outcome:
+def execute(request: Request, store: Store, filesystem: FileSystem) -> Outcome:
     """Run the command. Raises CowfsError where it could not be started (then no run is kept), and Interrupted."""
     runs = Runs(store.root)
     base, settings = request.base, request.settings
@@ -64,7 +63,7 @@ def execute(request: Request, store: Store) -> Outcome:
         )
         with lock:
             try:
-                status = _supervise(request, run, events)
+                status = _supervise(request, run, filesystem, events)
             except BaseException:
                 lock.close()
                 runs.remove(run)
@@ -83,17 +82,11 @@ def describe(request: Request) -> Iterator[str]:
     yield f"execute {' '.join(request.settings.command) or ' or '.join(SHELLS)}"
 
 
-def _supervise(request: Request, run: Run, events: Events) -> int:
+def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Events) -> int:
     debug = request.debug or (lambda line: None)
-    try:
-        syscalls.unshare(syscalls.CLONE_NEWNS)
-    except PermissionError:
-        raise PrivilegeError("the kernel refuses a mount namespace: CAP_SYS_ADMIN is missing") from None
-    # A slave, not private: what the host unmounts is not kept busy by us.
-    syscalls.set_propagation(syscalls.MS_SLAVE | syscalls.MS_REC)
     with contextlib.ExitStack() as undo:
-        filesystem = FileSystem(_mount_options(request, run), run.directory / "merged")
         undo.callback(filesystem.stop)
+        filesystem.serve(_mount_options(request, run), run.directory / "merged")
         settings = request.settings
         files.write(run.directory / FILES, settings.hostname or run.id, settings.network)
         attributes = termios.tcgetattr(0) if settings.terminal else None
@@ -103,7 +96,7 @@ def _supervise(request: Request, run: Run, events: Events) -> int:
         container = Container(_order(request, run))
         undo.callback(container.end)
         guard.protect(container.pid)
-        events.wait_for(filesystem.ready)
+        events.wait_for(filesystem.channel.fileno())
         filesystem.check()
         debug("the root is mounted")
         container.go()
