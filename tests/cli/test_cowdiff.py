@@ -324,7 +324,7 @@ def test_a_reader_that_goes_away(make_run: MakeRun, store: Path) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("A /many/\n", "", 141)
 
 
-@pytest.mark.parametrize("command", ["list", "show", "text", "cat", "rm", "prune"])
+@pytest.mark.parametrize("command", ["list", "show", "text", "cat", "cp", "rm", "prune"])
 def test_help_of_each_command(cowdiff: Cowdiff, command: str) -> None:
     done = cowdiff(command, "--help")
     assert done.returncode == 0
@@ -348,3 +348,53 @@ def test_start_imports_click_and_little_else() -> None:
     heavy = ["pyfuse3", "trio", "requests", "difflib", "json", "cowdiff", "ctypes"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["cowdiff", "cowdiff.context", "cowdiff.main"]
+
+
+def test_cp_takes_a_file_or_a_tree_out(cowdiff: Cowdiff, make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(
+        "echo x >>etc/passwd; mv doc d; ln -s /etc/shadow d/link; chown 5:6 d/one; chmod 4750 d/one; chmod 500 d/deep"
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    assert cowdiff("cp", "last:/etc/passwd", str(out)).returncode == 0
+    assert (out / "passwd").read_text() == "root:x:0:0\nx\n"
+    assert cowdiff("cp", "--before", "last:etc/passwd", str(out / "old")).returncode == 0
+    assert (out / "old").read_text() == "root:x:0:0\n"
+    assert cowdiff("cp", "last:/d", str(out / "tree")).returncode == 0
+    assert (out / "tree/deep/two").read_text() == "2\n"
+    assert os.readlink(out / "tree/link") == "/etc/shadow"
+    status = (out / "tree/one").stat()
+    assert (status.st_mode & 0o7777, status.st_uid) == (0o750, os.getuid())
+    assert (out / "tree/deep").stat().st_mode & 0o7777 == 0o500
+    assert cowdiff("cp", "-a", "last:/d/one", str(out)).returncode == 0
+    status = (out / "one").stat()
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o4750, 5, 6)
+
+
+def test_cp_overwrites_nothing_and_follows_nothing(cowdiff: Cowdiff, make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("echo x >>etc/passwd; mkdir bag; mkfifo bag/fifo; echo f >bag/f; ln -s / up")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "target").write_text("mine")
+    (out / "passwd").symlink_to(out / "target")
+    done = cowdiff("cp", "last:/etc/passwd", str(out))
+    assert (done.returncode, done.stderr) == (125, f"cowdiff: {out / 'passwd'} exists: nothing is overwritten\n")
+    assert (out / "target").read_text() == "mine"
+    assert cowdiff("cp", "last:/up/etc/hostname", str(out)).returncode == 125
+    done = cowdiff("cp", "last:/bag", str(out))
+    assert (done.returncode, done.stderr) == (1, "cowdiff: not copied, being no file: /bag/fifo\n")
+    assert [path.name for path in (out / "bag").iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("last", "what to copy is written RUN:PATH, as in last:/etc/passwd"),
+        ("last:/none", "no such path in the run: /none"),
+        ("last:/", "OUT exists: the root of a run needs a new name"),
+    ],
+)
+def test_cp_mistakes(cowdiff: Cowdiff, make_run: MakeRun, tmp_path: Path, source: str, line: str) -> None:
+    make_run("true")
+    done = cowdiff("cp", source, str(tmp_path))
+    assert (done.returncode, done.stderr) == (125, f"cowdiff: {line.replace('OUT', str(tmp_path))}\n")

@@ -132,6 +132,10 @@ class Scene:
         with base_of(self.run) as before:
             return scan(self.run, before)
 
+    def shell(self, script: str, directory: Path) -> None:
+        """Run a shell script."""
+        sh(script, directory)
+
     def lines(self) -> list[str]:
         """The same as ``cowdiff show`` prints it."""
         return [line(change) for change in self.changes()]

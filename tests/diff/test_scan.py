@@ -1,5 +1,7 @@
 """The scan of uppers that the kernel's overlayfs made: what each operation is called, in the words of the lines."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -128,3 +130,25 @@ def test_operation_that_needs_marks(scene: Any, operation: str) -> None:
     scene.base(BASE)
     scene.change(script)
     assert scene.lines() == expected
+
+
+COWFS = [sys.executable, "-c", "from cowfs.cli.main import main; main()"]
+NOT_A_CHANGE = {"open for writing", "open one of two names for writing"}  # for cowfs: only writing copies up
+
+
+def test_cowfs_leaves_the_same(scene: Any) -> None:
+    """All operations once more, each in a directory of its own, through one mount of cowfs."""
+    operations = {f"op{number}": item for number, item in enumerate({**OPERATIONS, **WITH_MARKS}.items())}
+    scene.base("\n".join(f"mkdir {place}; cd {place}; {BASE}\ncd .." for place in operations))
+    layers = ["--upper", scene.upper, "--work", scene.directory / "work", f"dir:{scene.lower}"]
+    subprocess.run([*COWFS, "mount", *layers, scene.merged], check=True, timeout=60)
+    try:
+        for place, (_, (script, _)) in operations.items():
+            scene.shell(script, scene.merged / place)
+    finally:
+        subprocess.run([*COWFS, "umount", scene.merged], check=True, timeout=60)
+    told = scene.lines()
+    for place, (operation, (_, expected)) in operations.items():
+        lines = [line.replace(f"/{place}", "") for line in told if f" /{place}/" in line]
+        lines = [line for line in lines if line != "t /"]  # only a real root's times say nothing
+        assert lines == ([] if operation in NOT_A_CHANGE else expected), operation

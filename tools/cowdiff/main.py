@@ -3,6 +3,7 @@
 Without a command it is ``cowdiff list``. Importing this module costs click and nothing else.
 """
 
+import gc
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -21,6 +22,7 @@ COMMANDS = {
     "show": "List what a run changed, a line per path.",
     "text": "Show what a run changed in text files, as a unified diff.",
     "cat": "Print a file as a run left it.",
+    "cp": "Copy files out of a run.",
     "rm": "Remove runs.",
     "prune": "Remove old runs.",
 }
@@ -66,6 +68,7 @@ def cowdiff(ctx: click.Context, root: Path) -> int | None:
 
 def main() -> NoReturn:
     """The console script."""
+    gc.disable()  # a scan makes a million small objects without cycles, and the process ends with it
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale that cannot show a name must not end the listing
     run(cowdiff, "cowdiff")
