@@ -68,7 +68,7 @@ def seen(root: Path | bytes) -> Tree:
 
 
 def kernel_view(layers: Sequence[Path]) -> Tree:
-    """What the kernel's overlayfs shows over the layer directories, the top one first, in a mount namespace of its own."""
+    """What the kernel's overlayfs shows over the layers, the top one first, in a mount namespace of its own."""
     lowers = ":".join(map(str, layers)) if len(layers) > 1 else f"{layers[0]}:{layers[0].parent / 'empty'}"
     (layers[0].parent / "empty").mkdir(exist_ok=True)
     target = layers[0].parent / "merged"
@@ -112,7 +112,8 @@ def _xattr_names(full: bytes) -> list[str]:
 
 
 def _apply(layer: bytes, tree: Tree, inodes: dict[bytes, object]) -> None:
-    members = list(tarfile.open(fileobj=io.BytesIO(layer), errors="surrogateescape"))
+    with tarfile.open(fileobj=io.BytesIO(layer), errors="surrogateescape") as archive:
+        members = list(archive)
     marks = [_path(member) for member in members if b"/.wh." in b"/" + _path(member)]
     for mark in marks:  # first, as they are about the layers below, wherever they stand
         directory, _, name = mark.rpartition(b"/")

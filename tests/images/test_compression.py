@@ -39,13 +39,15 @@ def zstd(data: bytes, **options: int) -> bytes:
     [
         pytest.param(DATA, Compression.NONE, id="none"),
         pytest.param(gzip.compress(DATA), Compression.GZIP, id="gzip"),
-        pytest.param(gzip.compress(DATA[:777]) + gzip.compress(b"") + gzip.compress(DATA[777:]), Compression.GZIP, id="members"),
+        pytest.param(
+            gzip.compress(DATA[:777]) + gzip.compress(b"") + gzip.compress(DATA[777:]), Compression.GZIP, id="members"
+        ),
         pytest.param(gzip.compress(DATA) + bytes(1000), Compression.GZIP, id="padded with zeros"),
-        pytest.param(gzip.compress(bytes(5 << 20)) , Compression.GZIP, id="zeros"),
+        pytest.param(gzip.compress(bytes(5 << 20)), Compression.GZIP, id="zeros"),
         pytest.param(zstd(DATA), Compression.ZSTD, id="zstd"),
         pytest.param(zstd(DATA[:777]) + zstd(DATA[777:]), Compression.ZSTD, id="frames"),
     ],
-)  # fmt: skip
+)
 def test_e13_whole_streams(data: bytes, kind: Compression) -> None:
     assert sniff(data[:4]) is kind
     expected = bytes(5 << 20) if data == gzip.compress(bytes(5 << 20)) else DATA

@@ -43,7 +43,9 @@ def parsed(document: Any, media_type: str = MANIFEST) -> Manifest | list[Descrip
     ("document", "media_type"),
     [
         pytest.param(manifest(), MANIFEST, id="OCI"),
-        pytest.param({key: value for key, value in manifest().items() if key != "mediaType"}, MANIFEST, id="without mediaType"),
+        pytest.param(
+            {key: value for key, value in manifest().items() if key != "mediaType"}, MANIFEST, id="without mediaType"
+        ),
         pytest.param(
             manifest(mediaType=DOCKER_MANIFEST, config=descriptor(DOCKER_CONFIG), layers=[descriptor(DOCKER_LAYER)]),
             DOCKER_MANIFEST,
@@ -52,7 +54,7 @@ def parsed(document: Any, media_type: str = MANIFEST) -> Manifest | list[Descrip
         pytest.param(manifest(layers=[descriptor(LAYER + "+zstd"), descriptor(LAYER + "+gzip")]), MANIFEST, id="mixed"),
         pytest.param(manifest(manifests=None, annotations={"a": "b"}, unknown=[1]), MANIFEST, id="with other members"),
     ],
-)  # fmt: skip
+)
 def test_manifests_of_all_types(document: Any, media_type: str) -> None:
     found = parsed(document, media_type)
     assert isinstance(found, Manifest)
@@ -96,10 +98,22 @@ def test_e16_refused(what: str) -> None:
 
 
 BAD_DIGESTS = [
-    "", "sha256:", "sha256:" + "0" * 63, "sha256:" + "0" * 65, "sha256:" + "A" * 64, "sha256:" + "g" * 64, "SHA256:" + "0" * 64,
-    "sha512:" + "0" * 128, "md5:" + "0" * 32, "sha256:../../../../etc/passwd", "../" + "0" * 64, "sha256:" + "0" * 64 + "\n",
-    "sha256:" + "0" * 64 + "/..", "\0" * 71, " sha256:" + "0" * 64,
-]  # fmt: skip
+    "",
+    "sha256:",
+    "sha256:" + "0" * 63,
+    "sha256:" + "0" * 65,
+    "sha256:" + "A" * 64,
+    "sha256:" + "g" * 64,
+    "SHA256:" + "0" * 64,
+    "sha512:" + "0" * 128,
+    "md5:" + "0" * 32,
+    "sha256:../../../../etc/passwd",
+    "../" + "0" * 64,
+    "sha256:" + "0" * 64 + "\n",
+    "sha256:" + "0" * 64 + "/..",
+    "\0" * 71,
+    " sha256:" + "0" * 64,
+]
 
 
 @pytest.mark.parametrize("text", BAD_DIGESTS)
@@ -190,7 +204,8 @@ def test_a_config_with_all_that_decides_how_a_command_starts() -> None:
 
 def test_null_is_absent_as_docker_writes_it() -> None:
     found = parse_config(config(Entrypoint=None, Cmd=None, Env=None, Labels=None, Volumes=None, User=None))
-    assert found.image.cmd == () and found.image.labels == {}
+    assert found.image.cmd == ()
+    assert found.image.labels == {}
 
 
 def test_history_that_does_not_add_up_is_left_out() -> None:
@@ -206,11 +221,21 @@ def test_e18_env_without_a_name_and_a_value_is_dropped(env: str) -> None:
 @pytest.mark.parametrize(
     "image",
     [
-        {"Entrypoint": "sh -c evil"}, {"Cmd": [1]}, {"Cmd": ["a\0b"]}, {"Env": {"A": "1"}}, {"Env": ["A=\0"]}, {"User": 0},
-        {"User": "a\0b"}, {"WorkingDir": ["/"]}, {"WorkingDir": "/a\0"}, {"Labels": {"a": 1}}, {"Labels": []}, {"Volumes": ["/x"]},
+        {"Entrypoint": "sh -c evil"},
+        {"Cmd": [1]},
+        {"Cmd": ["a\0b"]},
+        {"Env": {"A": "1"}},
+        {"Env": ["A=\0"]},
+        {"User": 0},
+        {"User": "a\0b"},
+        {"WorkingDir": ["/"]},
+        {"WorkingDir": "/a\0"},
+        {"Labels": {"a": 1}},
+        {"Labels": []},
+        {"Volumes": ["/x"]},
         {"StopSignal": 9},
     ],
-)  # fmt: skip
+)
 def test_e18_values_of_the_wrong_kind_are_refused(image: dict[str, Any]) -> None:
     with pytest.raises(BrokenImage):
         parse_config(config(**image))
@@ -250,9 +275,30 @@ def test_references(text: str, full: str, familiar: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "x:", "/etc", "./x", "../x", "X", "a//b", "a/", "-a", "a..b", "x:a b", "x:" + "t" * 129, "x@sha256:1", "x@md5:0",
-     "host:port/x", "a/../b", "x\n", "a/" + "b" * 255, "hos_t.com/x", "é"],
-)  # fmt: skip
+    [
+        "",
+        ":",
+        "x:",
+        "/etc",
+        "./x",
+        "../x",
+        "X",
+        "a//b",
+        "a/",
+        "-a",
+        "a..b",
+        "x:a b",
+        "x:" + "t" * 129,
+        "x@sha256:1",
+        "x@md5:0",
+        "host:port/x",
+        "a/../b",
+        "x\n",
+        "a/" + "b" * 255,
+        "hos_t.com/x",
+        "é",
+    ],
+)
 def test_e15_malformed_references(text: str) -> None:
     with pytest.raises(UsageError):
         parse_reference(text)

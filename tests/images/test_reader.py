@@ -55,10 +55,13 @@ LONG = b"directory-of-a-long-name/" * 20 + b"file"
     "data",
     [
         pytest.param(pax([(b"path", LONG)]) + header(b"short", size=2) + padded(b"hi"), id="pax"),
-        pytest.param(header(b"@", b"L", size=len(LONG) + 1) + padded(LONG + b"\0") + header(b"short", size=2) + padded(b"hi"), id="GNU"),
+        pytest.param(
+            header(b"@", b"L", size=len(LONG) + 1) + padded(LONG + b"\0") + header(b"short", size=2) + padded(b"hi"),
+            id="GNU",
+        ),
         pytest.param(header(LONG[-4:], prefix=LONG[:150].rstrip(b"/"), size=2) + padded(b"hi"), id="ustar prefix"),
     ],
-)  # fmt: skip
+)
 def test_long_names_in_all_three_forms(data: bytes) -> None:
     ((name, kind, pieces),) = read(tar(data))
     assert kind is Type.FILE
@@ -157,7 +160,9 @@ REFUSED = {
     "size with an underscore": tar(header(b"a", size=b"0000000_001\0")),
     "size with a plus": tar(header(b"a", size=b"+0000000001\0")),
     "size followed by something": tar(header(b"a", size=b"0000001\0001 \0")),
-    "size of the pax header and the other one differ": tar(pax([(b"size", b"5")]) + header(b"a", size=6) + padded(b"hello!")),
+    "size of the pax header and the other one differ": tar(
+        pax([(b"size", b"5")]) + header(b"a", size=6) + padded(b"hello!")
+    ),
     "pax size is negative": tar(pax([(b"size", b"-5")]) + header(b"a")),
     "NUL in a pax path": tar(pax([(b"path", b"a\0b")]) + header(b"a")),
     "NUL in a pax link": tar(pax([(b"linkpath", b"a\0b")]) + header(b"a", SYMLINK)),
@@ -204,13 +209,16 @@ REFUSED = {
     "sparse map beyond the end": tar(pax([*SIZED, (MAP, b"99,2")]) + header(b"a", size=2) + padded(b"hi")),
     "sparse map with less data": tar(pax([*SIZED, (MAP, b"0,3")]) + header(b"a", size=2) + padded(b"hi")),
     "sparse map with half a region": tar(pax([*SIZED, (MAP, b"0,1,5")]) + header(b"a", size=2) + padded(b"hi")),
-    "sparse file of 8 EiB": tar(pax([(b"GNU.sparse.size", b"%d" % (1 << 63)), (MAP, b"0,2")]) + header(b"a", size=2) + padded(b"hi")),
+    "sparse file of 8 EiB": tar(
+        pax([(b"GNU.sparse.size", b"%d" % (1 << 63)), (MAP, b"0,2")]) + header(b"a", size=2) + padded(b"hi")
+    ),
     "sparse format 2.0": tar(pax([(b"GNU.sparse.major", b"2"), (b"GNU.sparse.minor", b"0")]) + header(b"a")),
     "sparse map 1.0 that does not end": tar(
         pax([(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"9")])
-        + header(b"a", size=1024) + b"1" * 1024
+        + header(b"a", size=1024)
+        + b"1" * 1024
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -1,4 +1,4 @@
-"""Killed at every step (C04's kill -9, C07): whatever changes the disk is counted, and the process ends at each count."""
+"""Killed at every step (C04's kill -9, C07): what changes the disk is counted, and the process ends at each count."""
 
 import os
 import signal
