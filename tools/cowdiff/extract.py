@@ -1,7 +1,7 @@
 """Copying a file or a tree out of a merged tree, into a directory of the host.
 
-Used by ``cowdiff cp``. The source may be hostile: nothing of it is followed or executed, all is made anew (O_EXCL, single
-names below a descriptor), and it belongs to the caller, without setuid bits, unless ``everything`` is asked for.
+Used by ``cowdiff cp``. The source may be hostile: nothing of it is followed or executed, all is made anew (O_EXCL,
+single names below a descriptor), and it belongs to the caller, without setuid bits, unless ``everything`` is asked for.
 Iterative: depth is no limit.
 """
 
