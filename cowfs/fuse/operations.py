@@ -138,7 +138,7 @@ class Operations(pyfuse3.Operations):
         changes = convert.changes(attr, fields)
         if changes.size is not None:
             await self._bring_data(node, needed=changes.size > 0)
-        self.overlay.setattr(node, changes, self._caller(ctx))
+        self.overlay.setattr(node, changes, self._caller(ctx), by_handle=fh is not None)
         return self._entry(node)
 
     @immediate

@@ -35,10 +35,13 @@ class Changes:
 class Attributes(Rename):
     """Changes attributes. No data is copied for anything but a size."""
 
-    def setattr(self, node: Node, changes: Changes, caller: Caller = ROOT) -> None:
-        """Apply ``changes``. The order is the kernel's: size, owner (takes setuid off), mode, times."""
+    def setattr(self, node: Node, changes: Changes, caller: Caller = ROOT, *, by_handle: bool = False) -> None:
+        """Apply ``changes``. The order is the kernel's: size, owner (takes setuid off), mode, times.
+
+        ``by_handle``: it is ftruncate(2), not truncate(2).
+        """
         if changes.size is not None:
-            self.truncate(node, changes.size, caller)
+            self.truncate(node, changes.size, caller, by_handle=by_handle)
         self.raise_node(node, Content.STAYS)
         path, follow = self.operand(node)
         if changes.uid is not None or changes.gid is not None:
@@ -57,18 +60,25 @@ class Attributes(Rename):
         if isinstance(node, DirNode):
             node.inherit = None
 
-    def truncate(self, node: Node, size: int, caller: Caller = ROOT) -> None:
-        """Set the size. Raises EISDIR, EINVAL as truncate(2)."""
+    def truncate(self, node: Node, size: int, caller: Caller = ROOT, *, by_handle: bool = False) -> None:
+        """Set the size. Raises EISDIR, EINVAL as truncate(2).
+
+        To the size that it has: times stay where it is by path, change ``by_handle`` and by O_TRUNC (do_truncate in
+        fs/open.c).
+        """
         if node.is_dir:
             raise error(errno.EISDIR)
         if not stat.S_ISREG(node.kind):
             raise error(errno.EINVAL)
         self.raise_node(node, Content.COMES if size else Content.DROPPED)
-        descriptor = self.open_upper(node, writable=True)
-        try:
-            os.ftruncate(descriptor, size)
-        finally:
-            os.close(descriptor)
+        if by_handle:
+            descriptor = self.open_upper(node, writable=True)
+            try:
+                os.ftruncate(descriptor, size)
+            finally:
+                os.close(descriptor)
+        else:
+            os.truncate(self.operand(node)[0], size)
         if not caller.privileged:
             self.kill_privileges(node)
         self.touch(node)

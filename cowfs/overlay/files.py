@@ -35,7 +35,7 @@ class Files(Attributes):
         if writable:
             self.writer()
         if flags & os.O_TRUNC:  # with O_RDONLY, too: Linux truncates then
-            self.truncate(node, 0, caller)
+            self.truncate(node, 0, caller, by_handle=True)
         elif writable and self.options.copy_up_on_open:
             self.raise_node(node, Content.COMES)
         on_upper = node.on_upper and node.data is None

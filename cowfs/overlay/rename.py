@@ -34,6 +34,8 @@ class Rename(Remove):
         assert isinstance(new, DirNode)
         if len(new_name) > NAME_MAX:
             raise error(errno.ENAMETOOLONG)
+        if source is target and not flags & rules.NOREPLACE:
+            return  # two names of one file: nothing moves (rename(2))
         refused = rules.refusal(
             flags,
             source_is_dir=source.is_dir,
@@ -47,8 +49,6 @@ class Rename(Remove):
             raise error(refused)
         if new.orphan:
             raise error(errno.ENOENT)
-        if source is target:
-            return
         self.raise_directory(old)
         self.raise_directory(new)
         self._prepare(source, old, old_name, new, new_name)
