@@ -1,0 +1,91 @@
+"""The plan is data: what is in it, in which order, and that it describes itself."""
+
+from dataclasses import replace
+
+from cowrun import files
+from cowrun.identity import Become, FindUser, Loopback, Namespaces, Terminal, WorkingDirectory
+from cowrun.mounts import Inject, Kernel, Mask, PivotRoot, PrivateMounts, ReadOnlyRoot, Volume
+from cowrun.plan import MASKED, Place, outside_the_merge, plan
+from cowrun.settings import Machine, Options, Settings, settings
+from cowrun.step import Step
+
+from cowfs.model import Base, ImageConfig
+
+PLACE = Place("0123456789ab", "/run-files")
+
+
+def steps(options: Options, host: bool = False, **changes: object) -> tuple[Step, ...]:
+    return plan(replace(made(options, host), **changes), PLACE)  # type: ignore[arg-type]
+
+
+def made(options: Options, host: bool = False) -> Settings:
+    return settings(options, Base("test", (), ImageConfig(), host=host), Machine())
+
+
+def order(found: tuple[Step, ...], *kinds: type) -> list[int]:
+    return [max(number for number, step in enumerate(found) if isinstance(step, kind)) for kind in kinds]
+
+
+def test_the_order_that_safety_rests_on() -> None:
+    found = steps(Options("i", volumes=("/a:/b",), read_only=True), terminal=True)
+    wanted = order(
+        found, Namespaces, PrivateMounts, Kernel, Inject, Volume, FindUser, Terminal, PivotRoot, WorkingDirectory
+    )
+    assert wanted == sorted(wanted)
+    assert order(found, WorkingDirectory, ReadOnlyRoot, Become) == sorted(
+        order(found, WorkingDirectory, ReadOnlyRoot, Become)
+    )
+    assert isinstance(found[-1], Become)
+
+
+def test_every_step_says_what_it_does() -> None:
+    found = steps(Options("i", volumes=("/a:/b:ro",), tmpfs=("/t:size=1m",), network="none"), terminal=True)
+    lines = [step.describe() for step in found]
+    assert all(line and "\n" not in line for line in lines)
+    assert len(set(lines)) == len(lines)
+    assert "bind /a of the host on /b (ro,nodev)" in lines
+    assert "mount tmpfs on /t (nodev,noexec,nosuid,mode=1777,size=1m)" in lines
+    assert "set the hostname to 0123456789ab" in lines
+
+
+def test_the_network_by_option() -> None:
+    assert not any(isinstance(step, Loopback) for step in steps(Options("i")))
+    alone = steps(Options("i", network="none"))
+    assert any(isinstance(step, Loopback) for step in alone)
+    assert Namespaces(("mount", "uts", "ipc", "net")) in alone
+
+
+def test_an_image_gets_files_and_the_host_a_fresh_run() -> None:
+    image, host = steps(Options("i")), steps(Options("i"), host=True)
+    assert Inject("/run-files/hosts", "/etc/hosts") in image
+    assert not any(isinstance(step, Inject) for step in host)
+    assert any(isinstance(step, Kernel) and step.target == "/run" for step in host)
+    assert not any(isinstance(step, Kernel) and step.target == "/run" for step in image)
+
+
+def test_the_hosts_resolv_conf_below_run_is_given_back() -> None:
+    found = plan(made(Options("i"), host=True), replace(PLACE, host_resolv_conf="/run/resolve/stub.conf"))
+    assert Inject("/run-files/resolv.conf", "/run/resolve/stub.conf") in found
+
+
+def test_a_volume_takes_the_place_of_an_injected_file() -> None:
+    found = steps(Options("i", volumes=("/mine:/etc/hosts",)))
+    assert not any(isinstance(step, Inject) and step.target == "/etc/hosts" for step in found)
+
+
+def test_what_is_mounted_over_is_no_change() -> None:
+    assert outside_the_merge(made(Options("i", volumes=("/a:/b",), tmpfs=("/t",)))) == (
+        "/proc", "/sys", "/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/b", "/t",
+    )  # fmt: skip
+    assert outside_the_merge(made(Options("i"), host=True)) == ("/proc", "/sys", "/dev", "/run")
+
+
+def test_what_is_hidden_is_hidden() -> None:
+    found = steps(Options("i"))
+    assert {step.path for step in found if isinstance(step, Mask)} == set(MASKED)
+
+
+def test_resolv_conf_in_a_network_of_its_own() -> None:
+    content = "search x\nnameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver ::1\n"
+    assert files.resolv_conf(content, own_network=False) == content
+    assert files.resolv_conf(content, own_network=True) == "search x\nnameserver 9.9.9.9\n"
