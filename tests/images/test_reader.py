@@ -20,17 +20,14 @@ def read(data: bytes, size: int = 1000) -> list[tuple[bytes, Type, dict[int, byt
     reader = TarReader(data[at : at + size] for at in range(0, len(data), size))
     found = []
     for one in reader:
-        pieces: dict[int, bytes] = {}
-        last = None
+        joined: dict[int, bytes] = {}
+        last = -1
         for at, piece in reader.data():
-            if last is not None and at == last + len(pieces[last]):
-                pieces[last] += bytes(piece)
+            if last in joined and at == last + len(joined[last]):
+                joined[last] += bytes(piece)
             else:
                 last = at
-                pieces[at] = bytes(piece)
-        joined: dict[int, bytes] = {}
-        for at, piece in sorted(pieces.items()):
-            joined[at] = piece
+                joined[at] = bytes(piece)
         found.append((one.name, one.type, joined))
     return found
 

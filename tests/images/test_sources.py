@@ -241,6 +241,16 @@ def test_e14_a_blob_that_is_not_what_its_digest_says(store: Store, layout: Layou
     assert_nothing_is_left(store)
 
 
+def test_e14_the_digest_counts_even_if_the_content_is_right(store: Store, layout: Layout) -> None:
+    """A bit of the time in the gzip header: same size, same tar."""
+    data = packed(ONE, "gzip")
+    blob = layout.blob(data, LAYER + "+gzip")
+    damaged(layout, blob, lambda data: data[:4] + b"\1" + data[5:])
+    with pytest.raises(BrokenImage, match="its digest is not"):
+        resolve(layout.image(ONE, descriptors=[blob]), store)
+    assert_nothing_is_left(store)
+
+
 @pytest.mark.parametrize("size", [-1, +1])
 def test_e14_a_size_that_is_wrong(store: Store, layout: Layout, size: int) -> None:
     blob = layout.blob(packed(ONE, "gzip"), LAYER + "+gzip")

@@ -501,4 +501,4 @@ def test_a_link_between_two_deep_directories(root: Path) -> None:
     """Each one is deeper than descriptors are kept."""
     left, right = (b"/".join([side] * 200) for side in (b"l", b"r"))
     into(root, entry(left + b"/a", data=b"same"), entry(right + b"/b", HARD_LINK, link=left + b"/a"))
-    assert os.stat(root / os.fsdecode(left) / "a").st_nlink == 2
+    assert os.path.samefile(root / os.fsdecode(left) / "a", root / os.fsdecode(right) / "b")

@@ -87,6 +87,29 @@ def assert_only_what_is_listed(store: Store, images: int) -> None:
     assert not (store.root / "locks/removal").exists()
 
 
+def test_c04_the_order_of_a_commit(root: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut would show: data first, then the facts, then the name, then the directory that has the name."""
+    steps: list[str] = []
+
+    def recorded(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def record(*arguments: object, **options: object) -> object:
+            what = os.readlink(f"/proc/self/fd/{arguments[0]}") if isinstance(arguments[0], int) else str(arguments[1])
+            steps.append(f"{name} {Path(what).name if len(Path(what).name) < 64 else 'layer'}")
+            return real(*arguments, **options)
+
+        return record
+
+    with Store.open(root) as store:
+        text = layout.image(*LAYERS)
+        monkeypatch.setattr("cowfs.store.layers.sync_file_system", recorded("syncfs", descriptors.sync_file_system))
+        for name in ("rename", "fsync"):
+            monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
+        resolve(text, store)
+    layer = ["fsync layer.json", "rename layer"]
+    assert steps[:6] == ["syncfs sha256", *layer, *layer, "fsync sha256"]
+    assert steps[-2:] == ["rename layer", "fsync images"]
+
+
 def test_c04_an_import_that_is_killed_is_done_by_the_next_one(root: Path, layout: Layout) -> None:
     text = layout.image(*LAYERS, how="gzip")
 

@@ -15,7 +15,8 @@ from cowfs.images.sources import resolve
 from cowfs.model import Base
 from cowfs.store import Store
 from cowfs.store.descriptors import try_lock
-from tests.images.layouts import Layout
+from cowfs.store.records import StoredLayer
+from tests.images.layouts import Layout, digest
 from tests.images.tars import DIRECTORY, entry, tar
 
 ONE = tar(entry(b"./", DIRECTORY), entry(b"one", data=b"1"))
@@ -271,6 +272,26 @@ def test_e17_x05_imports_at_once_one_of_them_killed(store: Store, layout: Layout
     assert os.listdir(store.root / "staging") == []
     assert {image.reference for image in store.images()} == set(texts)
     assert sum(len(files) for _, _, files in os.walk(resolve(texts[0], store).layers[0].directory)) == 3000
+
+
+def test_x05_who_comes_second_waits_and_takes_what_the_first_one_made(store: Store, layout: Layout) -> None:
+    text = layout.image(ONE)
+    diff_id = digest(ONE)
+    program = IMPORT.replace("Path(sys.argv[1])", "Path(sys.argv[1]), say=lambda line: print(line, flush=True)")
+    with store.importing([diff_id]):
+        command = [sys.executable, "-c", program, str(store.root), text]
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert second.stdout.readline() == f"waiting for another command that imports layer {diff_id[7:19]}\n"
+        assert os.listdir(store.root / "staging") == []
+        build = store.stage_layer()
+        build.facts = StoredLayer(diff_id, len(ONE), 2, False)
+        inode = os.fstat(build.root_fd).st_ino
+        store.commit_layers([build])
+        build.close()
+    _, complaint = second.communicate(timeout=60)
+    assert second.returncode == 0, complaint
+    assert os.stat(store.layer_directory(diff_id)).st_ino == inode
 
 
 def test_x06_removal_while_others_import(store: Store, layout: Layout) -> None:
