@@ -157,7 +157,7 @@ def _explained(store: Store, what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(f"{what} needs more room than the {free} MiB that were free in {store.root}") from error
-        raise StoreError(f"{what} cannot be written to {store.root}: {error.strerror}") from error
+        raise StoreError(f"{what} cannot be unpacked into {store.root}: {error.strerror}") from error
 
 
 def _free(store: Store) -> int:
