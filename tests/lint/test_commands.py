@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-
 from cowdiff import main as cowdiff_main
-from cowfs.cli import main as cowfs_main
 from cowrun import main as cowrun_main
+
+from cowfs.cli import main as cowfs_main
 
 HEAVY = {"trio", "pyfuse3", "requests", "zstandard", "hypothesis"}
 PROGRAMS = {"cowfs": cowfs_main, "cowrun": cowrun_main, "cowdiff": cowdiff_main}
