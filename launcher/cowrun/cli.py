@@ -105,6 +105,8 @@ def cowrun(
         if filesystem is None:
             raise PrivilegeError("the kernel refuses a mount namespace: CAP_SYS_ADMIN is missing")
         outcome = execute(request, store, filesystem)
+    if outcome.failure:
+        raise outcome.failure
     if not quiet and sys.stderr.isatty():
         at_the_end(outcome.run)
     return outcome.status

@@ -1,5 +1,6 @@
 """The steps that are not mounts: namespaces, names, the terminal, the working directory, who the command runs as."""
 
+import array  # noqa: F401  (socket.send_fds imports it when it is called, and then nothing can be imported any more)
 import contextlib
 import errno
 import fcntl

@@ -22,6 +22,7 @@ from typing import Final, NoReturn
 from cowfs.errors import CommandNotExecutable, CommandNotFound, CowfsError
 from cowrun import syscalls
 from cowrun.identity import default_signals
+from cowrun.init import become_init
 from cowrun.step import Inside, Step
 
 FAILURE: Final = b"E"
@@ -55,6 +56,7 @@ def main(descriptor: int) -> NoReturn:
         _end_with_launcher(channel)
         order = pickle.loads(_receive(channel, LENGTH.unpack(_receive(channel, LENGTH.size))[0]))
         assert isinstance(order, Order)
+        _import_no_more()
         _receive(channel, len(GO))
         _carry_out(order, channel)
     except CowfsError as error:
@@ -66,6 +68,13 @@ def main(descriptor: int) -> NoReturn:
         sys.excepthook(type(error), error, error.__traceback__)
         _report(CowfsError.status, f"internal error: {error!r}")
     os._exit(CowfsError.status)
+
+
+def _import_no_more() -> None:
+    """In the new root every module that is found is the image's, those of the standard library among them."""
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()
 
 
 def _carry_out(order: Order, channel: socket.socket) -> NoReturn:
@@ -83,8 +92,6 @@ def _carry_out(order: Order, channel: socket.socket) -> NoReturn:
     _end_with_launcher(channel)
     syscalls.close_from(CHANNEL + 1)
     if order.init:
-        from cowrun.init import become_init
-
         become_init(inside.terminal >= 0, CHANNEL)
     _execute(order, env)
 

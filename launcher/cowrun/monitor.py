@@ -43,14 +43,14 @@ class Monitor:
         """Until the command is over: its exit status. Raises MountError if the file system ended before it."""
         if self._relay:
             self._relay.begin()
-        while not self._container.reap():
-            if self._filesystem.has_ended():
-                raise MountError(f"the file system process ended before the command{self._filesystem.complaint()}")
+        while not self._container.reap() and not self._filesystem.has_ended():
             ready = self._events.wait()
             for number in self._events.signals():
                 self._pass_on(number)
             if self._relay:
                 self._relay.move(ready)
+        if self._filesystem.has_ended():  # and the command, maybe, for want of it
+            raise MountError(f"the file system process ended before the command{self._filesystem.complaint()}")
         assert self._container.status is not None
         return 128 + self._killed_by if self._killed_by else self._container.status
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cowfs.errors import CowfsError
 from cowfs.images.sources import hidden_directories
 from cowfs.model import Base, Run
 from cowfs.options import MountOptions
@@ -46,6 +47,7 @@ class Outcome:
 
     run: Run
     status: int
+    failure: Exception | None = None  # of ours, while the command ran
 
 
 def execute(request: Request, store: Store, filesystem: FileSystem) -> Outcome:
@@ -63,12 +65,12 @@ def execute(request: Request, store: Store, filesystem: FileSystem) -> Outcome:
         )
         with lock:
             try:
-                status = _supervise(request, run, filesystem, events)
+                status, failure = _supervise(request, run, filesystem, events)
             except BaseException:
                 lock.close()
                 runs.remove(run)
                 raise
-            return Outcome(runs.seal(run, status), status)
+            return Outcome(runs.seal(run, status), status, failure)
 
 
 def describe(request: Request) -> Iterator[str]:
@@ -82,7 +84,7 @@ def describe(request: Request) -> Iterator[str]:
     yield f"execute {' '.join(request.settings.command) or ' or '.join(SHELLS)}"
 
 
-def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Events) -> int:
+def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Events) -> tuple[int, Exception | None]:
     debug = request.debug or (lambda line: None)
     with contextlib.ExitStack() as undo:
         undo.callback(filesystem.stop)
@@ -104,7 +106,10 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
         undo.callback(monitor.close)
         monitor.wait_for_start()
         debug("the command runs")
-        return monitor.wait_for_end()
+        try:
+            return monitor.wait_for_end(), None
+        except Exception as failure:  # the run is kept: it may have changed much
+            return CowfsError.status, failure
 
 
 def _order(request: Request, run: Run) -> Order:

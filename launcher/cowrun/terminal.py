@@ -1,5 +1,6 @@
 """The launcher's own terminal while the container has a pty: raw, so that every key goes through, and restored."""
 
+import contextlib
 import fcntl
 import os
 import select
@@ -42,7 +43,8 @@ class Relay:
 
     def resize(self) -> None:
         """The launcher's window has another size."""
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, window_of(0))
+        with contextlib.suppress(OSError):  # it hung up
+            fcntl.ioctl(self._master, termios.TIOCSWINSZ, window_of(0))
 
     def move(self, ready: dict[int, int]) -> None:
         """Carry what is ready, both ways."""
@@ -70,8 +72,8 @@ class Relay:
     def restore(self) -> None:
         """Put the terminal right. May be called more than once."""
         if self._raw:
-            # From a process in the background this would stop it.
-            termios.tcsetattr(0, termios.TCSADRAIN, self._attributes)
+            with contextlib.suppress(termios.error):  # it hung up
+                termios.tcsetattr(0, termios.TCSADRAIN, self._attributes)
 
     def _watch(self) -> None:
         if self._open:
