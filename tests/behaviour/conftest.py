@@ -1,0 +1,111 @@
+"""Runs each test of the suite over the implementations, each in a scene of its own, all mounts in a private namespace.
+
+Markers say which implementations can answer a test: ``kernel`` needs file descriptors (not the core in process), ``merged`` needs
+layers (not a plain directory). A difference that ``differences.py`` lists is expected: the test must then fail.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.behaviour import layers, syscalls
+from tests.behaviour.core import CowfsCore
+from tests.behaviour.differences import expected
+from tests.behaviour.merged import (
+    OVERLAY_DEFAULT,
+    OVERLAY_FULL,
+    CowfsMount,
+    KernelOverlay,
+    PlainDirectory,
+    Scene,
+    build_lowers,
+)
+
+Make = Callable[..., object]
+
+
+def _plain(base: bytes, stack: Sequence[layers.Layer]) -> PlainDirectory:
+    return PlainDirectory(base, stack)
+
+
+def _overlay(base: bytes, stack: Sequence[layers.Layer]) -> KernelOverlay:
+    return KernelOverlay(Scene(base, build_lowers(base, stack or [[]])), OVERLAY_DEFAULT)
+
+
+def _overlay_full(base: bytes, stack: Sequence[layers.Layer]) -> KernelOverlay:
+    return KernelOverlay(Scene(base, build_lowers(base, stack or [[]])), OVERLAY_FULL)
+
+
+def _core(base: bytes, stack: Sequence[layers.Layer]) -> CowfsCore:
+    return CowfsCore(Scene(base, build_lowers(base, stack or [[]])))
+
+
+def _mount(base: bytes, stack: Sequence[layers.Layer]) -> CowfsMount:
+    return CowfsMount(Scene(base, build_lowers(base, stack or [[]])))
+
+
+IMPLEMENTATIONS = {"plain": _plain, "overlayfs": _overlay, "overlayfs-full": _overlay_full, "core": _core, "cowfs": _mount}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "kernel: needs file descriptors, so the core in process cannot answer")
+    config.addinivalue_line("markers", "merged: needs layers, so a plain directory cannot answer")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "make" not in metafunc.fixturenames:
+        return
+    chosen = list(IMPLEMENTATIONS)
+    if metafunc.definition.get_closest_marker("kernel"):
+        chosen.remove("core")
+    if metafunc.definition.get_closest_marker("merged"):
+        chosen.remove("plain")
+    metafunc.parametrize("implementation", chosen)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    implementation = pyfuncitem.callspec.params.get("implementation") if hasattr(pyfuncitem, "callspec") else None
+    difference = expected(implementation, pyfuncitem.originalname) if implementation else None
+    if difference is None:
+        return (yield)  # type: ignore[return-value]
+    try:
+        yield
+    except (AssertionError, OSError):
+        return True  # type: ignore[return-value]
+    pytest.fail(f"{implementation} no longer differs: {difference.seen}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def private_mounts() -> Iterator[None]:
+    """Mounts of these tests are nobody else's, and end with them."""
+    with syscalls.private_mounts():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_umask() -> Iterator[None]:
+    """Modes are what a test asks for."""
+    with syscalls.umask(0):
+        yield
+
+
+@pytest.fixture
+def make(implementation: str, tmp_path: Path) -> Iterator[Make]:
+    """``make(bottom, ..., top)``: the file system under test over these layers."""
+    made: list[PlainDirectory | KernelOverlay | CowfsCore | CowfsMount] = []
+
+    def build(*stack: layers.Layer) -> object:
+        base = os.fsencode(tmp_path) + b"/%d" % len(made)
+        os.makedirs(base)
+        made.append(IMPLEMENTATIONS[implementation](base, stack))
+        return made[-1]
+
+    yield build
+    for fs in made:
+        fs.close()

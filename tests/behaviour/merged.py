@@ -1,0 +1,162 @@
+"""The implementations that stand over layers: the kernel's overlayfs as the oracle, and our mount.
+
+Mounts are made in the caller's mount namespace, which is a private one (``syscalls.private_mounts``), so that a kill leaves
+none behind. The directories of one merge lie below a single directory, which the caller removes.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+from cowfs.fuse import serve
+from cowfs.options import MountOptions
+
+from tests.behaviour import layers, syscalls
+from tests.behaviour.fs import Fs, SyscallFs
+
+OVERLAY_DEFAULT = b"redirect_dir=off,index=off,metacopy=off,xino=off"
+OVERLAY_FULL = b"redirect_dir=on,index=on,metacopy=on,xino=on"
+
+
+class Scene:
+    """The directories of one merge: ``lowers`` (the top one first), ``upper``, ``work``, and ``merged`` to mount on."""
+
+    def __init__(self, base: bytes, lowers: Sequence[bytes]) -> None:
+        self.base = base
+        self.lowers = list(lowers)
+        self.upper, self.work, self.merged = base + b"/upper", base + b"/work", base + b"/merged"
+        for path in (base, self.upper, self.work, self.merged):
+            os.makedirs(path, exist_ok=True)
+
+    def rotate(self) -> None:
+        """Make the upper the topmost lower, and begin a new upper. The marks of the old work directory go."""
+        lower = self.base + b"/rotated%d" % len(self.lowers)
+        os.rename(self.upper, lower)
+        self.lowers.insert(0, lower)
+        shutil.rmtree(self.work)
+        os.mkdir(self.upper)
+        os.mkdir(self.work)
+        _copy_attributes(lower, self.upper)
+
+    @property
+    def options(self) -> MountOptions:
+        """As cowfs wants it."""
+        return MountOptions(
+            lowers=tuple(Path(os.fsdecode(path)) for path in self.lowers),
+            upper=Path(os.fsdecode(self.upper)),
+            work=Path(os.fsdecode(self.work)),
+            allow_suid=True,
+            allow_dev=True,
+        )
+
+
+def _copy_attributes(source: bytes, target: bytes) -> None:
+    """The root of the merge has the attributes of the topmost layer: a new one must take them over, marks apart."""
+    status = os.stat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, status.st_mode & 0o7777)
+    for name in os.listxattr(source):
+        if not name.startswith("trusted.overlay.") or name.startswith("trusted.overlay.overlay."):
+            os.setxattr(target, name, os.getxattr(source, name))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def build_lowers(base: bytes, stack: Sequence[layers.Layer]) -> list[bytes]:
+    """Make layer directories below ``base``. ``stack`` is bottom first, as an image's history; the answer is top first."""
+    made = []
+    for number, layer in enumerate(stack, 1):
+        path = base + b"/lower%d" % number
+        os.makedirs(path)
+        layers.build(path, layer)
+        made.insert(0, path)
+    return made
+
+
+class Merged(Fs, Protocol):
+    """An implementation over layers, which can be looked at from outside."""
+
+    scene: Scene
+
+    def remount(self) -> None: ...
+    def rotate(self) -> None: ...
+    def drop_caches(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class PlainDirectory(SyscallFs):
+    """A directory of the local file system: what programs expect."""
+
+    def __init__(self, base: bytes, stack: Sequence[layers.Layer]) -> None:
+        super().__init__(base + b"/plain")
+        os.makedirs(self.root)
+        for layer in stack:
+            layers.flatten(self.root, layer)
+
+    def close(self) -> None:
+        pass
+
+
+class KernelOverlay(SyscallFs):
+    """The kernel's overlayfs with the given options."""
+
+    def __init__(self, scene: Scene, options: bytes) -> None:
+        super().__init__(scene.merged)
+        self.scene = scene
+        self._options = options
+        self._mount()
+
+    def _mount(self) -> None:
+        scene = self.scene
+        places = b"lowerdir=%s,upperdir=%s,workdir=%s," % (b":".join(scene.lowers), scene.upper, scene.work)
+        syscalls.mount(b"oracle", scene.merged, b"overlay", 0, places + self._options)
+
+    def remount(self) -> None:
+        self.close()
+        self._mount()
+
+    def rotate(self) -> None:
+        self.close()
+        self.scene.rotate()
+        self._mount()
+
+    def drop_caches(self) -> None:
+        syscalls.shrink(self.root)
+
+    def close(self) -> None:
+        syscalls.unmount(self.root)
+
+
+class CowfsMount(SyscallFs):
+    """Our mount, served by a process of its own."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.merged)
+        self.scene = scene
+        self._mount()
+
+    def _mount(self) -> None:
+        self._log = Path(os.fsdecode(self.scene.base)) / "log"
+        mountpoint = Path(os.fsdecode(self.root))
+        self._server = serve.start(self.scene.options, mountpoint, detach=False, log=self._log)
+
+    def remount(self) -> None:
+        self.close()
+        self._mount()
+
+    def rotate(self) -> None:
+        self.close()
+        self.scene.rotate()
+        self._mount()
+
+    def drop_caches(self) -> None:
+        syscalls.shrink(self.root)
+
+    def close(self) -> None:
+        """Unmount. What the server logged was a mistake, but for the last files that were closed as the mount went."""
+        syscalls.unmount(self.root)
+        os.waitpid(self._server, 0)
+        said = [line for line in self._log.read_text().splitlines() if "fuse_reply_* failed" not in line]
+        assert not said, "\n".join(said)
