@@ -1,16 +1,19 @@
-# Shared by the scripts beside it: where things are, and whether they are set up. Sourced, POSIX sh.
+# Shared by the scripts beside it: where things are, and whether they are set up. Sourced by POSIX sh with
+# `here` the path of the script.
 
-top=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
+top=${here%/scripts/*}
 venv=$top/.venv
 
-# What the environment was built from. It is built again when this changes.
+# What the environment was built from; it is built again when that changes. It cannot be moved, nor outlive its Python.
 fingerprint() {
-    for file in "$top/pyproject.toml" "$top/setup.py" "$top"/cowfs/fuse/transport/*.c; do
-        [ ! -f "$file" ] || cat "$file"
-    done | cksum
+    set -- "$top/pyproject.toml"
+    for file in "$top/setup.py" "$top"/cowfs/fuse/transport/*.[ch]; do
+        [ ! -f "$file" ] || set -- "$@" "$file"
+    done
+    { echo "$top" && readlink -f /usr/bin/python3 && cat "$@"; } | cksum
 }
 
-# is_set_up [test]: costs a few milliseconds, starts no Python.
+# is_set_up [test]: a few milliseconds, no Python.
 is_set_up() {
-    [ -f "$venv/stamp${1:+-$1}" ] && [ "$(cat "$venv/stamp${1:+-$1}")" = "$(fingerprint)" ]
+    [ -f "$venv/stamp${1:+-$1}" ] && read -r stamp <"$venv/stamp${1:+-$1}" && [ "$stamp" = "$(fingerprint)" ]
 }
