@@ -82,6 +82,7 @@ def cowrun(
         raise PrivilegeError("cowrun needs root: sudo cowrun ...")
     from cowfs.images.sources import resolve
     from cowfs.store import Store
+    from cowrun.events import interruptible
     from cowrun.report import at_the_end
     from cowrun.session import Request, describe, execute, say
     from cowrun.settings import Machine, Options, settings
@@ -94,22 +95,30 @@ def cowrun(
         **typed,  # type: ignore[arg-type]
     )
     input_terminal = os.isatty(0)
-    machine = Machine(os.environ, os.getcwd(), input_terminal and os.isatty(1), input_terminal)
+    machine = Machine(os.environ, _directory(), input_terminal and os.isatty(1), input_terminal)
     with Store.open(root, say) as store:
-        base = resolve(image, store)
+        with interruptible():  # this may unpack an image
+            base = resolve(image, store)
         request = Request(base, settings(options, base, machine), name, transport, say if debug else None)
         if dry_run:
             for line in describe(request):
                 click.echo(line)
             return 0
         if filesystem is None:
-            raise PrivilegeError("the kernel refuses a mount namespace: CAP_SYS_ADMIN is missing")
+            raise PrivilegeError("no mount namespace can be made: CAP_SYS_ADMIN is missing, or /proc is not mounted")
         outcome = execute(request, store, filesystem)
     if outcome.failure:
         raise outcome.failure
     if not quiet and sys.stderr.isatty():
         at_the_end(outcome.run)
     return outcome.status
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed; only a relative volume needs it, and will say so
+        return "/"
 
 
 def _read(path: str) -> str:

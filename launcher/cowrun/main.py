@@ -4,12 +4,15 @@ Importing this costs next to nothing; everything else is imported when it is nee
 """
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run ``cowrun`` and exit with its status; whatever was typed, no process of ours is left."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up yet, and nothing to print a traceback about
+    _have_standard_streams()
     filesystem = None
     if os.geteuid() == 0:
         from cowrun.filesystem import FileSystem
@@ -18,13 +21,25 @@ def main() -> NoReturn:
     status = 1
     try:
         status = _command_line(filesystem)
-        sys.stdout.flush()
         sys.stderr.flush()
     finally:
         if filesystem:
             filesystem.stop()
     # Nothing is left to tear down, and the interpreter's own end takes longer than a container's.
     os._exit(status)
+
+
+def _have_standard_streams() -> None:
+    """Where the caller closed one, what is opened next would take its number, and go to the command."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _command_line(filesystem: object) -> int:

@@ -230,7 +230,9 @@ class PivotRoot:
 
     def execute(self, inside: Inside) -> None:
         """See Step."""
-        os.fchdir(inside.root.fd)
+        root = inside.root.fd
+        syscalls.leave_chroot()
+        os.fchdir(root)
         syscalls.pivot_root_here()
         os.chdir("/")
 

@@ -87,8 +87,29 @@ def unshare(flags: int) -> None:
 
 
 def set_propagation(flags: int) -> None:
-    """mount(2) of ``/`` with MS_PRIVATE or MS_SLAVE and MS_REC."""
-    _check(_libc.mount(None, b"/", None, flags, None))
+    """mount(2) of ``/`` with MS_PRIVATE or MS_SLAVE and MS_REC. In a chroot, of the root outside of it."""
+    root, here = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in ("/", "."))
+    try:
+        leave_chroot()
+        _check(_libc.mount(None, b"/", None, flags, None))
+    finally:
+        os.fchdir(root)
+        os.chroot(".")
+        os.fchdir(here)
+        os.close(root)
+        os.close(here)
+
+
+def leave_chroot() -> None:
+    """setns(2) into the mount namespace that we are in: root and working directory are its root from here.
+
+    A chroot whose root is no mount point could neither change propagation nor pivot.
+    """
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(namespace, CLONE_NEWNS))
+    finally:
+        os.close(namespace)
 
 
 def unmount(path: bytes, flags: int = 0) -> None:

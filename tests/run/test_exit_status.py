@@ -1,6 +1,7 @@
 """The exit status is the command's own; what never ran has docker's numbers and one line on stderr."""
 
 import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -94,3 +95,13 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(cowrun: Any) -> None:
     for words in ("mount cowfs", "new pid namespace", "bind /nosuch of the host on /x (ro,nodev)", "execute sh -c"):
         assert words in result.stdout
     assert cowrun.runs == []
+
+
+def test_closed_standard_streams_are_no_harm(cowrun: Any) -> None:
+    line = " ".join(f"'{word}'" for word in cowrun.line(cowrun.root, "sh", "-c", "ls /proc/1/fd; exit 4"))
+    for closed, left in (("<&-", "0 1 2"), ("<&- 2>&-", "0 1 2"), ("<&- >&- 2>&-", "")):
+        script = f"{line} {closed}; echo $?"
+        result = subprocess.run(
+            ["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True, env=cowrun.environment
+        )
+        assert result.stdout.split() == [*left.split(), "4"], closed

@@ -217,6 +217,30 @@ test "$before" = "$(cat /proc/self/mountinfo)" && echo same
     assert result.stdout == "same\nsame\n", result
 
 
+def test_l09_in_a_chroot_whose_root_is_no_mount(cowrun: Any, tmp_path: Path) -> None:
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    line = " ".join(f"'{word}'" for word in cowrun.line(cowrun.root, "sh", "-c", "ls /; cat /proc/mounts"))
+    script = f"""
+mount --make-rshared /
+for name in $(ls /); do
+    if test -L /$name; then cp -a /$name {machine}/; else
+        mkdir {machine}/$name; mount --rbind /$name {machine}/$name; mount --make-rprivate {machine}/$name
+    fi
+done
+before=$(cat /proc/self/mountinfo)
+chroot {machine} {line}
+echo status $?
+test "$before" = "$(cat /proc/self/mountinfo)" && echo same
+"""
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        capture_output=True, text=True, timeout=60, env=cowrun.environment, check=False,
+    )  # fmt: skip
+    assert result.stdout.endswith("status 0\nsame\n"), result
+    assert "machine" not in result.stdout
+
+
 def test_l09_a_mount_of_the_hosts_does_not_appear_inside(cowrun: Any) -> None:
     peers = cowrun.inside("cat /proc/self/mountinfo")
     assert "shared:" not in peers

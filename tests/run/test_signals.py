@@ -104,6 +104,8 @@ def test_f07_a_file_system_that_hangs_does_not_keep_the_launcher_from_dying(cowr
 def test_l14_a_signal_at_any_moment_of_the_start_leaves_nothing(cowrun: Any, number: int) -> None:
     for step in range(16):
         process = cowrun.start(cowrun.root, "sleep", "1000")
+        # from the first process on: before it, the interpreter has not come to us, and nothing is there to be left
+        wait_until(lambda: len(cowrun.processes()) > 1)
         time.sleep(step * 0.02)
         process.send_signal(number)
         try:
