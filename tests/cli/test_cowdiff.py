@@ -190,6 +190,9 @@ def test_a_run_that_goes_on_can_be_looked_at_but_not_removed(cowdiff: Cowdiff, m
     assert done.returncode == 125
     assert done.stderr == f"cowdiff: run {run.id} is still going: end it first\n"
     assert run.id in cowdiff("list").stdout
+    over = make_run("true")
+    assert cowdiff("rm", over.id, run.id).returncode == 125
+    assert over.directory.exists()
 
 
 def test_a_lost_run_is_told_and_can_be_removed(cowdiff: Cowdiff, make_run: MakeRun) -> None:

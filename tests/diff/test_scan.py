@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from cowdiff.changes import ChangeClass
 
 BASE = """
 mkdir -p d/sub keep gone empty
@@ -91,6 +92,10 @@ WITH_MARKS: dict[str, tuple[str, list[str]]] = {
     "rename over an empty directory": ("mv -T d empty", ["R /empty/ (from /d)"]),
     "rename over a removed directory": ("rm -r keep; mv d keep", ["R /keep/ (from /d)"]),
     "rename and another in its place": ("mv d e; mkdir d; touch d/new", ["A /d/", "A /d/new", "R /e/ (from /d)"]),
+    "rename, remove below and make that anew": (
+        "mv d e; rm -r e/one e/sub; mkdir -p d/sub; echo new >d/one",
+        ["A /d/", "M /d/one", "T /d/sub/ (was a directory)", "R /e/ (from /d)"],
+    ),
     "rename and the same in its place": (
         "cp -a d e; mv d f2; mv e d",
         ["A /d/", "A /d/one", "A /d/sub/", "A /d/sub/s", "A /d/two", "R /f2/ (from /d)"],
@@ -130,6 +135,23 @@ def test_operation_that_needs_marks(scene: Any, operation: str) -> None:
     scene.base(BASE)
     scene.change(script)
     assert scene.lines() == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "overwrote"),
+    [
+        ("exchange x y", {b"/x": False, b"/y": False}),
+        ("exchange d keep", {b"/d": False, b"/keep": False}),
+        ("mv f g", {b"/g": True}),
+        ("rm -r keep; mv d keep", {b"/keep": True}),
+        ("mv d e; mkdir d; mv f d/one", {b"/d/one": False, b"/e": False}),
+    ],
+)
+def test_what_was_renamed_says_if_it_overwrote(scene: Any, script: str, overwrote: dict[bytes, bool]) -> None:
+    scene.base(BASE)
+    scene.change(script)
+    renamed = [change for change in scene.changes() if change.change is ChangeClass.RENAMED]
+    assert {change.path: change.overwrote is not None for change in renamed} == overwrote
 
 
 COWFS = [sys.executable, "-c", "from cowfs.cli.main import main; main()"]

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from cowfs.store.runs import Runs
-
     from cowfs.model import Run
+    from cowfs.store.runs import Runs
 
 
 @dataclass(frozen=True, slots=True)
