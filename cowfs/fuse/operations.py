@@ -7,7 +7,7 @@ re-read what they knew before.
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Final, cast
 
@@ -16,6 +16,7 @@ import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from cowfs.fuse import convert
+from cowfs.fuse.backings import FIRST_DIRECTORY, Backings
 from cowfs.fuse.errnos import immediate, waiting
 from cowfs.overlay import Caller, DirHandle, DirNode, Handle, Node, Overlay
 from cowfs.overlay.parts import NAME_MAX
@@ -30,18 +31,30 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = True
 
-    def __init__(self, overlay: Overlay, *, umask_is_ours: bool = False) -> None:
-        """``umask_is_ours``: the kernel leaves the caller's umask to us (FUSE_DONT_MASK)."""
+    def __init__(self, overlay: Overlay) -> None:
         super().__init__()
         self.overlay = overlay
+        self.umask_is_ours = False  # the kernel leaves the caller's umask to us (FUSE_DONT_MASK)
+        self.on_init: Callable[[], None] | None = None  # called while libfuse handles INIT
+        self.backings: Backings | None = None  # where files of the upper are opened in passthrough
+        self.busy = 0  # requests that wait for a thread
         self._table = overlay.table
-        self._umask_is_ours = umask_is_ours
         self._live = overlay.options.live_lower
         self._absent = convert.absent(convert.LIVE if self._live else convert.FOREVER)
         self._handles: dict[int, Handle] = {}
         self._directories: dict[int, DirHandle] = {}
-        self._numbers = count(1)
+        self._numbers = count(FIRST_DIRECTORY)
         self._filling: dict[Node, trio.Event] = {}
+
+    def init(self) -> None:
+        """Called by libfuse when the connection begins."""
+        if self.on_init is not None:
+            self.on_init()
+
+    @property
+    def handles(self) -> Mapping[int, Handle]:
+        """The open files by their numbers, which are descriptors."""
+        return self._handles
 
     # --- common -------------------------------------------------------------------------------------------
 
@@ -62,7 +75,7 @@ class Operations(pyfuse3.Operations):
         return entry
 
     def _caller(self, ctx: RequestContext) -> Caller:
-        return Caller(ctx.uid, ctx.gid, ctx.umask if self._umask_is_ours else 0)
+        return Caller(ctx.uid, ctx.gid, ctx.umask if self.umask_is_ours else 0)
 
     # --- names --------------------------------------------------------------------------------------------
 
@@ -186,7 +199,8 @@ class Operations(pyfuse3.Operations):
 
     def _opened(self, handle: Handle) -> FileInfo:
         self._handles[handle.fd] = handle
-        return FileInfo(fh=FileHandleT(handle.fd), keep_cache=handle.same_version)
+        keep_cache = handle.same_version if self.backings is None else self.backings.opened(handle)
+        return FileInfo(fh=FileHandleT(handle.fd), keep_cache=keep_cache)
 
     @immediate
     def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
@@ -206,12 +220,22 @@ class Operations(pyfuse3.Operations):
 
     @immediate
     def release(self, fh: FileHandleT) -> None:
-        self.overlay.release(self._handles.pop(fh))
+        handle = self._handles.pop(fh)
+        if handle.backing is not None and self.backings is not None:
+            self.backings.released(handle)
+        self.overlay.release(handle)
 
     @waiting
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         handle = self._handles[fh]
-        await trio.to_thread.run_sync(lambda: self.overlay.fsync(handle, data_only=datasync))
+        await self._in_thread(lambda: self.overlay.fsync(handle, data_only=datasync))
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        self.busy += 1
+        try:
+            await trio.to_thread.run_sync(work)
+        finally:
+            self.busy -= 1
 
     async def _bring_data(self, node: Node, *, needed: bool) -> None:
         """Wait for a copy of the node's data that is under way; where ``needed`` and long, make it in a thread."""
@@ -224,7 +248,7 @@ class Operations(pyfuse3.Operations):
             before, capability = self.overlay.status(node), self.overlay.capability(node)
             fill = self.overlay.start_fill(node)
             try:
-                await trio.to_thread.run_sync(fill.run)
+                await self._in_thread(fill.run)
                 self.overlay.finish_fill(fill, before, capability)
             finally:
                 fill.close()
@@ -269,4 +293,4 @@ class Operations(pyfuse3.Operations):
     @waiting
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         node = self._directories[fh].node
-        await trio.to_thread.run_sync(lambda: self.overlay.fsyncdir(node))
+        await self._in_thread(lambda: self.overlay.fsyncdir(node))

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cowfs.errors import CowfsError, MountError, PrivilegeError
+from cowfs.fuse.transport import Levers, wanted
+from cowfs.fuse.transport.library import Library
 from cowfs.options import MountOptions
 
 if TYPE_CHECKING:
@@ -135,10 +137,25 @@ def _reason(failure: BaseException, mountpoint: Path) -> str:
 
 
 def _mount(options: MountOptions, mountpoint: Path) -> "Session":
+    levers = Levers(wanted(options.transport))
+    library = _load_library(levers)
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time
     try:
         from cowfs.fuse.session import Session
     finally:
         gc.enable()
     gc.freeze()
-    return Session(options, mountpoint)
+    return Session(options, mountpoint, levers, library)
+
+
+def _load_library(levers: Levers) -> Library | None:
+    """The C library, before anything imports pyfuse3: only then are its functions found first."""
+    needed = levers.asked & {"passthrough", "listings", "extras"}
+    if not needed:
+        return None
+    try:
+        return Library()
+    except OSError as failure:
+        for name in needed:
+            levers.refuse(name, str(failure))
+        return None

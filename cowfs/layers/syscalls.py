@@ -129,3 +129,8 @@ def set_times(path: bytes, atime_ns: int | None, mtime_ns: int | None, *, follow
     for slot, value in zip(times, (atime_ns, mtime_ns), strict=True):
         slot.tv_sec, slot.tv_nsec = (0, UTIME_OMIT) if value is None else divmod(value, 1_000_000_000)
     _check(_libc.utimensat(AT_FDCWD, path, times, 0 if follow else AT_SYMLINK_NOFOLLOW))
+
+
+def fallocate(descriptor: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2) with its modes."""
+    _check(_libc.fallocate(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))

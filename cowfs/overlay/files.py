@@ -10,6 +10,7 @@ import os
 import stat
 from typing import Final
 
+from cowfs.layers import syscalls
 from cowfs.overlay.attributes import Attributes
 from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
@@ -18,6 +19,7 @@ from cowfs.state.handles import DirHandle, Handle
 from cowfs.state.nodes import DirNode, Node
 
 _OPEN_LOWER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_COPY_LIMIT: Final = 16 << 20  # bytes copied by one request, so that others get their turn
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
@@ -79,6 +81,23 @@ class Files(Attributes):
             self.prepare_write(handle)
         self.touch(handle.node)
         return os.pwrite(handle.fd, data, offset)
+
+    def allocate(self, handle: Handle, mode: int, offset: int, length: int) -> None:
+        """fallocate(2): ``mode`` are its FALLOC_FL flags."""
+        self.prepare_write(handle)
+        syscalls.fallocate(handle.fd, mode, offset, length)
+        self.touch(handle.node)
+
+    def seek(self, handle: Handle, offset: int, whence: int) -> int:
+        """lseek(2) with SEEK_DATA or SEEK_HOLE: the position found. Raises ENXIO beyond the end."""
+        return os.lseek(handle.fd, offset, whence)
+
+    def copy_range(self, source: Handle, offset: int, target: Handle, target_offset: int, length: int) -> int:
+        """copy_file_range(2): the number of bytes copied, which may be less than ``length``."""
+        self.prepare_write(target)
+        done = os.copy_file_range(source.fd, target.fd, min(length, _COPY_LIMIT), offset, target_offset)
+        self.touch(target.node)
+        return done
 
     def fsync(self, handle: Handle, *, data_only: bool) -> None:
         """Bring a file to the disk, unless the mount is volatile."""

@@ -1,0 +1,65 @@
+"""How requests travel between the kernel and pyfuse3, faster than pyfuse3 does it alone.
+
+Five *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
+
+    handshake    mount(2) and INIT are ours: the kernel is told what pyfuse3 cannot ask for (no security.capability
+                 look-up before writes, symbolic links cached, 1 MiB requests, the umask left to us)
+    waiting      the device is polled a few dozen times before the event loop is asked to wait for it
+    passthrough  reads, writes and mmap of files in the upper go to the file itself (needs handshake and library)
+    listings     the kernel keeps directory listings (needs library; not where a lower may change underneath)
+    extras       fallocate, lseek (SEEK_DATA, SEEK_HOLE) and copy_file_range are answered (needs library)
+
+``MountOptions.transport`` is "auto" (all that work), "plain" (none: pyfuse3 as it is), or names joined by "+".
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from cowfs.errors import UsageError
+
+LEVERS: Final = ("handshake", "waiting", "passthrough", "listings", "extras")
+AUTO: Final = "auto"
+PLAIN: Final = "plain"
+
+
+def wanted(text: str) -> frozenset[str]:
+    """The levers that ``MountOptions.transport`` asks for. Raises UsageError for an unknown name."""
+    if text == AUTO:
+        return frozenset(LEVERS)
+    if text == PLAIN:
+        return frozenset()
+    names = frozenset(text.split("+"))
+    if unknown := names - frozenset(LEVERS):
+        known = ", ".join((AUTO, PLAIN, *LEVERS))
+        raise UsageError(f"unknown transport {sorted(unknown)[0]!r}: one of {known}, or several joined by +")
+    return names
+
+
+@dataclass(slots=True)
+class Levers:
+    """What is on, and for the rest why not, in words for ``cowfs info``."""
+
+    asked: frozenset[str]
+    on: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def asks(self, name: str) -> bool:
+        """Is a lever wanted? Notes it as switched off if not."""
+        if name in self.asked:
+            return True
+        self.reasons[name] = "switched off"
+        return False
+
+    def enable(self, name: str) -> None:
+        """A lever works."""
+        self.on.add(name)
+        self.reasons.pop(name, None)
+
+    def refuse(self, name: str, reason: str) -> None:
+        """A lever does not work."""
+        self.on.discard(name)
+        self.reasons[name] = reason
+
+    def report(self) -> dict[str, str]:
+        """Every lever: "on", or why it is off."""
+        return {name: "on" if name in self.on else self.reasons.get(name, "not tried") for name in LEVERS}

@@ -1,0 +1,153 @@
+"""mount(2) and the INIT request, by us: pyfuse3 can ask for three capabilities only.
+
+    kernel --INIT--> device --read here--> answered here, with the flags below
+                                 `--copy--> socket pair --> libfuse, which believes that it speaks to the kernel
+    while libfuse handles its copy (``Operations.init``) the device takes the socket's place under the same descriptor
+
+libfuse's own answer then reaches the kernel as one to a request that is done: ENOENT, which libfuse ignores. Structures
+and flags: include/uapi/linux/fuse.h.
+"""
+
+import ctypes
+import os
+import select
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cowfs.options import MountOptions
+
+_HEADER: Final = struct.Struct("<IIQQIIIHH")  # struct fuse_in_header, 40 bytes
+_INIT_IN: Final = struct.Struct("<IIIII")  # major, minor, max_readahead, flags, flags2
+_INIT_OUT: Final = struct.Struct("<IIIIHHIIHHIIH22x")  # struct fuse_init_out, 64 bytes
+_OUT_HEADER: Final = struct.Struct("<IiQ")
+_MINOR: Final = 40  # the protocol that knows passthrough
+_MAX_WRITE: Final = 1 << 20
+_INIT_TIMEOUT: Final = 5000  # milliseconds
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+
+ASYNC_READ, ATOMIC_O_TRUNC, BIG_WRITES, DONT_MASK = 1 << 0, 1 << 3, 1 << 5, 1 << 6
+SPLICES: Final = 7 << 7
+AUTO_INVAL_DATA, DO_READDIRPLUS, ASYNC_DIO = 1 << 12, 1 << 13, 1 << 15
+PARALLEL_DIROPS, POSIX_ACL, MAX_PAGES, CACHE_SYMLINKS = 1 << 18, 1 << 20, 1 << 22, 1 << 23
+HANDLE_KILLPRIV_V2, INIT_EXT, PASSTHROUGH = 1 << 28, 1 << 30, 1 << 37
+
+_WANTED: Final = (
+    ASYNC_READ
+    | ATOMIC_O_TRUNC
+    | BIG_WRITES
+    | DONT_MASK
+    | DO_READDIRPLUS
+    | ASYNC_DIO
+    | PARALLEL_DIROPS
+    | POSIX_ACL
+    | MAX_PAGES
+    | CACHE_SYMLINKS
+    | HANDLE_KILLPRIV_V2
+    | INIT_EXT
+)
+_NEEDED: Final = DONT_MASK | POSIX_ACL | HANDLE_KILLPRIV_V2 | MAX_PAGES
+
+
+class HandshakeFailed(Exception):
+    """The kernel does not offer what the handshake is for, or no mount could be made this way."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """A mount of ours whose INIT was read and not answered yet."""
+
+    device: int
+    mountpoint: Path
+    unique: int
+    readahead: int
+    flags: int  # what we answer, of what the kernel offered; 64 bits
+    ours: socket.socket
+    theirs: socket.socket
+
+    @property
+    def path(self) -> str:
+        """What pyfuse3.init takes for a mount point."""
+        return f"/dev/fd/{self.theirs.fileno()}"
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that libfuse reads: the socket's, and after ``answer`` the device's."""
+        return self.theirs.fileno()
+
+    def answer(self) -> None:
+        """Answer INIT, and put the device where libfuse reads. To be called by ``Operations.init``."""
+        out = _INIT_OUT.pack(
+            7,
+            _MINOR,
+            max(self.readahead, _MAX_WRITE),
+            self.flags & 0xFFFFFFFF,
+            64,  # max_background
+            48,  # congestion_threshold
+            _MAX_WRITE,
+            1,  # time_gran, nanoseconds
+            _MAX_WRITE // os.sysconf("SC_PAGESIZE"),
+            0,
+            self.flags >> 32,
+            1 if self.flags & PASSTHROUGH else 0,  # max_stack_depth: the upper may not be stacked itself
+            0,
+        )
+        os.write(self.device, _OUT_HEADER.pack(_OUT_HEADER.size + len(out), 0, self.unique) + out)
+        os.dup2(self.device, self.theirs.fileno(), inheritable=False)
+
+    def close(self) -> None:
+        """Close what is left; the kernel ends the connection when libfuse's descriptor is closed, too."""
+        os.close(self.device)
+        self.ours.close()
+        self.theirs.close()
+
+
+def connect(options: MountOptions, mountpoint: Path, *, passthrough: bool) -> Connection:
+    """Mount and read INIT. Raises HandshakeFailed; nothing is mounted then."""
+    extra = (PASSTHROUGH if passthrough else 0) | (AUTO_INVAL_DATA if options.live_lower else 0)
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        _mount(device, options, mountpoint)
+    except OSError as failure:
+        os.close(device)
+        raise HandshakeFailed(f"mount: {failure.strerror}") from None
+    try:
+        return _read_init(device, mountpoint, _WANTED | extra)
+    except BaseException:
+        libc = ctypes.CDLL(None)
+        libc.umount2(os.fsencode(mountpoint), 2)
+        os.close(device)
+        raise
+
+
+def _mount(device: int, options: MountOptions, mountpoint: Path) -> None:
+    data = f"fd={device},rootmode=40000,user_id={os.geteuid()},group_id={os.getegid()},default_permissions"
+    if options.allow_other:
+        data += ",allow_other"
+    flags = (0 if options.allow_suid else _MS_NOSUID) | (0 if options.allow_dev else _MS_NODEV)
+    flags |= 0 if options.writable else _MS_RDONLY
+    libc = ctypes.CDLL(None, use_errno=True)
+    source = os.fsencode(options.source)
+    if libc.mount(source, os.fsencode(mountpoint), b"fuse.cowfs", ctypes.c_ulong(flags), data.encode()):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _read_init(device: int, mountpoint: Path, wanted: int) -> Connection:
+    poll = select.poll()
+    poll.register(device, select.POLLIN)
+    if not poll.poll(_INIT_TIMEOUT):
+        raise HandshakeFailed("the kernel sent no INIT request")
+    request = bytearray(os.read(device, 1 << 21))
+    _, opcode, unique, *_ = _HEADER.unpack_from(request)
+    _, minor, readahead, low, high = _INIT_IN.unpack_from(request, _HEADER.size)
+    offered = low | (high << 32 if low & INIT_EXT else 0)
+    if opcode != 26 or minor < 36 or offered & _NEEDED != _NEEDED:
+        raise HandshakeFailed("the kernel is too old (Linux 5.17 or later is needed)")
+    # Without splice in what it is offered libfuse reads each request by one system call instead of two.
+    struct.pack_into("<I", request, _HEADER.size + 12, low & ~SPLICES & 0xFFFFFFFF)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.send(request)
+    return Connection(device, mountpoint, unique, readahead, offered & wanted, ours, theirs)

@@ -1,0 +1,48 @@
+"""Waiting for the next request: look a few dozen times before going to sleep.
+
+pyfuse3 goes once through trio's scheduler and epoll for each request; while a program waits for one answer after the
+other, the next request is there a few microseconds later. The looks are bounded, so an idle mount costs nothing.
+
+pyfuse3 finds ``_wait_fuse_readable`` in its module at each call, which its own asyncio mode relies on.
+"""
+
+import select
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import pyfuse3
+import trio
+
+_LOOKS: Final = 60
+_TURNS: Final = 64  # requests in a row before other tasks get their turn: signals, work that came back from threads
+
+
+def install(descriptor: int, is_busy: Callable[[], bool]) -> None:
+    """Wait that way for ``descriptor``. ``is_busy``: other tasks have work, so they get a turn after each request."""
+    module: Any = pyfuse3
+    module._wait_fuse_readable = _waiter(descriptor, is_busy, module._wait_fuse_readable)
+
+
+def _waiter(
+    descriptor: int, is_busy: Callable[[], bool], sleep: Callable[[], Awaitable[bool]]
+) -> Callable[[], Awaitable[bool]]:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    look = poll.poll
+    turns = 0
+
+    async def readable() -> bool:
+        nonlocal turns
+        turns += 1
+        if turns >= _TURNS or is_busy():
+            turns = 0
+            await trio.lowlevel.checkpoint()
+        while True:
+            # Nothing may run between the look that finds a request and the read: another task would take it away.
+            for _ in range(_LOOKS):
+                if look(0):
+                    return True
+            if not await sleep():
+                return False
+
+    return readable
