@@ -6,6 +6,7 @@ layers (not a plain directory). A difference that ``differences.py`` lists is ex
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.behaviour import layers, syscalls
 from tests.behaviour.core import CowfsCore
 from tests.behaviour.differences import expected
+from tests.behaviour.fs import SyscallFs
 from tests.behaviour.merged import (
     OVERLAY_DEFAULT,
     OVERLAY_FULL,
@@ -70,8 +72,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    implementation = pyfuncitem.callspec.params.get("implementation") if hasattr(pyfuncitem, "callspec") else None
-    difference = expected(implementation, pyfuncitem.originalname) if implementation else None
+    difference = None
+    if hasattr(pyfuncitem, "callspec") and "implementation" in pyfuncitem.callspec.params:
+        implementation = pyfuncitem.callspec.params["implementation"]
+        difference = expected(implementation, pyfuncitem.name.replace(f"[{implementation}-", "[").replace(f"[{implementation}]", ""))
     if difference is None:
         return (yield)  # type: ignore[return-value]
     try:
@@ -96,16 +100,20 @@ def no_umask() -> Iterator[None]:
 
 
 @pytest.fixture
-def make(implementation: str, tmp_path: Path) -> Iterator[Make]:
-    """``make(bottom, ..., top)``: the file system under test over these layers."""
+def make(implementation: str) -> Iterator[Make]:
+    """``make(bottom, ..., top)``: the file system under test over these layers. Anybody may enter the directory that holds it."""
     made: list[PlainDirectory | KernelOverlay | CowfsCore | CowfsMount] = []
+    with tempfile.TemporaryDirectory(prefix="cowfs-behaviour-") as scratch:
+        os.chmod(scratch, 0o755)
 
-    def build(*stack: layers.Layer) -> object:
-        base = os.fsencode(tmp_path) + b"/%d" % len(made)
-        os.makedirs(base)
-        made.append(IMPLEMENTATIONS[implementation](base, stack))
-        return made[-1]
+        def build(*stack: layers.Layer) -> object:
+            base = os.fsencode(scratch) + b"/%d" % len(made)
+            os.makedirs(base, 0o755)
+            made.append(IMPLEMENTATIONS[implementation](base, stack))
+            return made[-1]
 
-    yield build
-    for fs in made:
-        fs.close()
+        yield build
+        for fs in made:
+            if isinstance(fs, SyscallFs):
+                fs.close_files()
+            fs.close()

@@ -6,7 +6,7 @@ OSError with an errno. Used by the suite and by the random operations; knows not
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol
 
@@ -120,11 +120,10 @@ def exists(fs: Fs, path: bytes) -> bool:
     return True
 
 
-def errno_of(function: object, *arguments: object) -> int:
+def errno_of(function: Callable[..., object], *arguments: object, **keywords: object) -> int:
     """The errno that a call fails with, 0 where it does not fail."""
-    assert callable(function)
     try:
-        result = function(*arguments)
+        result = function(*arguments, **keywords)
     except OSError as failure:
         assert failure.errno
         return failure.errno
@@ -153,8 +152,10 @@ def as_status(found: os.stat_result) -> Status:
 class Descriptor:
     """An open file as a file descriptor."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, opened: "set[Descriptor]") -> None:
         self.fd = fd
+        self._opened = opened
+        opened.add(self)
 
     def pread(self, size: int, offset: int) -> bytes:
         return os.pread(self.fd, size, offset)
@@ -178,6 +179,7 @@ class Descriptor:
         os.fchmod(self.fd, mode)
 
     def close(self) -> None:
+        self._opened.remove(self)
         os.close(self.fd)
 
 
@@ -186,6 +188,12 @@ class SyscallFs:
 
     def __init__(self, root: bytes) -> None:
         self.root = root
+        self._opened: set[Descriptor] = set()
+
+    def close_files(self) -> None:
+        """Close what a test that failed left open."""
+        for file in list(self._opened):
+            file.close()
 
     def path(self, path: bytes) -> bytes:
         """The path that the kernel gets."""
@@ -211,7 +219,7 @@ class SyscallFs:
         os.rmdir(self.path(path))
 
     def open(self, path: bytes, flags: int, mode: int = 0o644) -> Descriptor:
-        return Descriptor(os.open(self.path(path), flags | os.O_CLOEXEC, mode))
+        return Descriptor(os.open(self.path(path), flags | os.O_CLOEXEC, mode), self._opened)
 
     def unlink(self, path: bytes) -> None:
         os.unlink(self.path(path))

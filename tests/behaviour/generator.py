@@ -4,6 +4,7 @@ import os
 import random
 import stat
 import struct
+from collections.abc import Collection
 
 from tests.behaviour.fs import Fs
 from tests.behaviour.layers import BASE_TIME_NS, Entry, directory, file, hard_link, special, symlink, whiteout
@@ -13,6 +14,7 @@ from tests.behaviour.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
 
 NAMES = [b"a", b"b", b"c", b"d", b"e", b"\xff"]
 SLOTS = 4
+_OURS = ("remount", "drop_caches", "rotate", "visit", "close")  # not a program's doing
 _ACCESS, _DEFAULT = b"system.posix_acl_access", b"system.posix_acl_default"
 
 
@@ -82,7 +84,7 @@ class LayerChooser:
         if kind == "d":
             return self._directory(path, opaque=not bottom and rng.random() < 0.3)
         if kind == "s":
-            return symlink(path, rng.choice([b"a", b"../a", b"nowhere", b"a/b"]), mtime_ns=self._time())
+            return symlink(path, rng.choice([b"a", b"a/../b", b"nowhere", b"a/b"]), mtime_ns=self._time())
         if kind == "x":
             return special(path, rng.choice([stat.S_IFIFO, stat.S_IFCHR]), os.makedev(1, 3), mtime_ns=self._time())
         return whiteout(path)
@@ -99,9 +101,11 @@ class StepChooser:
         "visit": 0.4,
     }  # fmt: skip
 
-    def __init__(self, rng: random.Random, view: Fs, *, callers: bool) -> None:
-        self.rng, self._view, self._callers = rng, view, callers
-        self._names, self._weights = list(self.WEIGHTS), list(self.WEIGHTS.values())
+    def __init__(self, rng: random.Random, view: Fs, *, without: Collection[str] = ()) -> None:
+        """``without``: steps that are not wanted, and "as" (somebody without privileges), "umask", "acl"."""
+        self.rng, self._view, self._without = rng, view, without
+        self._names = [name for name in self.WEIGHTS if name not in without]
+        self._weights = [self.WEIGHTS[name] for name in self._names]
         self._age = 0
         self._fill = 0
 
@@ -134,13 +138,14 @@ class StepChooser:
         return self._fill, self.rng.choice([0, 1, 10, 4096, 5000, 70000] + [3 << 20] * (self.rng.random() < 0.05))
 
     def next(self) -> Step:
-        """The next step. ``callers``: sometimes it is done by somebody without privileges, which only a kernel can judge."""
+        """The next step."""
         self._refresh()
         name = self.rng.choices(self._names, self._weights)[0]
         step = (name, *getattr(self, "_" + name, tuple)())
-        if name in ("create", "mkdir", "mknod") and self.rng.random() < 0.3:
+        chance = self.rng.random()
+        if chance < 0.3 and name in ("create", "mkdir", "mknod") and "umask" not in self._without:
             return ("umask", self.rng.choice([0o022, 0o077, 0o002]), step)
-        if self._callers and self.rng.random() < 0.1 and name not in ("remount", "drop_caches", "rotate", "visit", "close"):
+        if chance > 0.9 and name not in _OURS and "slot" not in name and name != "open" and "as" not in self._without:
             return ("as", 1000, self.rng.choice([1000, 0]), step)
         return step
 
@@ -183,7 +188,7 @@ class StepChooser:
         return (self._any(), self._new())
 
     def _symlink(self) -> tuple[object, ...]:
-        return (self.rng.choice([b"a", b"b/c", b"../b", b"nowhere"]), self._new())
+        return (self.rng.choice([b"a", b"b/c", b"b/../c", b"nowhere"]), self._new())
 
     def _mknod(self) -> tuple[object, ...]:
         kind = self.rng.choice([stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK, stat.S_IFREG])
@@ -201,16 +206,17 @@ class StepChooser:
         return (self._any(), self.rng.choice([None, 10**18]) if old else 10**18, old)
 
     def _setxattr(self) -> tuple[object, ...]:
-        if self.rng.random() < 0.15:
+        if self.rng.random() < 0.15 and "acl" not in self._without:
             return (self._file(), _ACCESS, acl(*(self.rng.randrange(8) for _ in range(5))), 0)
-        if self.rng.random() < 0.15:
+        if self.rng.random() < 0.15 and "acl" not in self._without:
             return (self._directory(), self.rng.choice([_ACCESS, _DEFAULT]), acl(7, 5, self.rng.randrange(8), 7, 7), 0)
         name = self.rng.choice([b"user.a", b"user.lower", b"trusted.b", b"trusted.overlay.opaque"])
         flags = self.rng.choice([0, 0, os.XATTR_CREATE, os.XATTR_REPLACE])
         return (self._any(), name, self.rng.choice([b"", b"y", b"v" * 300]), flags)
 
     def _removexattr(self) -> tuple[object, ...]:
-        return (self._any(), self.rng.choice([b"user.a", b"user.lower", b"trusted.b", _DEFAULT, _ACCESS]))
+        acls = [] if "acl" in self._without else [_DEFAULT, _ACCESS]
+        return (self._any(), self.rng.choice([b"user.a", b"user.lower", b"trusted.b", *acls]))
 
     _getxattr = _removexattr
 

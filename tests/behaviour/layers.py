@@ -77,7 +77,7 @@ def flatten(root: bytes, layer: Layer) -> None:
 
 def _place(root: bytes, entry: Entry, *, marks: bool) -> tuple[bytes, Entry]:
     path = root + b"/" + entry.path if entry.path else root
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
     if not marks:
         _make_room(path, entry)
         if not entry.kind:

@@ -6,6 +6,7 @@ none behind. The directories of one merge lie below a single directory, which th
 
 import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +30,7 @@ class Scene:
         self.lowers = list(lowers)
         self.upper, self.work, self.merged = base + b"/upper", base + b"/work", base + b"/merged"
         for path in (base, self.upper, self.work, self.merged):
-            os.makedirs(path, exist_ok=True)
+            os.makedirs(path, 0o755, exist_ok=True)
 
     def rotate(self) -> None:
         """Make the upper the topmost lower, and begin a new upper. The marks of the old work directory go."""
@@ -37,8 +38,8 @@ class Scene:
         os.rename(self.upper, lower)
         self.lowers.insert(0, lower)
         shutil.rmtree(self.work)
-        os.mkdir(self.upper)
-        os.mkdir(self.work)
+        os.mkdir(self.upper, 0o755)
+        os.mkdir(self.work, 0o755)
         _copy_attributes(lower, self.upper)
 
     @property
@@ -69,7 +70,7 @@ def build_lowers(base: bytes, stack: Sequence[layers.Layer]) -> list[bytes]:
     made = []
     for number, layer in enumerate(stack, 1):
         path = base + b"/lower%d" % number
-        os.makedirs(path)
+        os.makedirs(path, 0o755)
         layers.build(path, layer)
         made.insert(0, path)
     return made
@@ -91,7 +92,7 @@ class PlainDirectory(SyscallFs):
 
     def __init__(self, base: bytes, stack: Sequence[layers.Layer]) -> None:
         super().__init__(base + b"/plain")
-        os.makedirs(self.root)
+        os.makedirs(self.root, 0o755)
         for layer in stack:
             layers.flatten(self.root, layer)
 
@@ -156,7 +157,13 @@ class CowfsMount(SyscallFs):
 
     def close(self) -> None:
         """Unmount. What the server logged was a mistake, but for the last files that were closed as the mount went."""
-        syscalls.unmount(self.root)
-        os.waitpid(self._server, 0)
+        try:
+            syscalls.unmount(self.root)
+        except OSError:
+            os.kill(self._server, signal.SIGKILL)
+            syscalls.unmount(self.root, lazy=True)
+            raise
+        finally:
+            os.waitpid(self._server, 0)
         said = [line for line in self._log.read_text().splitlines() if "fuse_reply_* failed" not in line]
         assert not said, "\n".join(said)

@@ -10,7 +10,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tests.behaviour import syscalls
 from tests.behaviour.generator import LayerChooser, StepChooser
@@ -31,7 +31,7 @@ class Found(Exception):
         self.mismatch, self.stack, self.todo = mismatch, stack, todo
 
 
-def episode(base: bytes, seed: str, count: int, names: Sequence[str]) -> None:
+def episode(base: bytes, seed: str, count: int, names: Sequence[str], without: Collection[str] = ()) -> None:
     """One run over layers of its own. Raises Found."""
     rng = random.Random(seed)
     stack = LayerChooser(rng).stack()
@@ -39,7 +39,8 @@ def episode(base: bytes, seed: str, count: int, names: Sequence[str]) -> None:
     syscalls.mount(b"scratch", base, b"tmpfs")
     try:
         world = World(base, stack, names)
-        chooser = StepChooser(rng, world.players[0].fs, callers="core" not in names)
+        unable = {"as"} if "core" in names else set()  # permissions are a kernel's to judge
+        chooser = StepChooser(rng, world.players[0].fs, without=unable.union(without))
         try:
             for number in range(1, count + 1):
                 todo.append(chooser.next())
@@ -104,6 +105,7 @@ def main() -> int:
     parser.add_argument("--seed", default="1", help="of the first episode; the others follow from it")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--on", default="plain,cowfs", help="file systems to compare, the first is right: plain, overlayfs, core, cowfs")
+    parser.add_argument("--without", default="", help="steps to leave out, and: as, umask, acl")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first find; show each sort once")
     arguments = parser.parse_args()
     names = arguments.on.split(",")
@@ -115,7 +117,7 @@ def main() -> int:
         for number in range((arguments.steps + EPISODE - 1) // EPISODE):
             seed = f"{arguments.seed}.{number}"
             try:
-                episode(base, seed, min(EPISODE, arguments.steps - done), names)
+                episode(base, seed, min(EPISODE, arguments.steps - done), names, arguments.without.split(","))
             except Found as found:
                 signature = found.mismatch.signature
                 seen[signature] = seen.get(signature, 0) + 1

@@ -1,0 +1,33 @@
+"""What the random operations found, each in its smallest form: a plain directory is right."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.behaviour.generator import acl
+from tests.behaviour.layers import Entry, directory, file
+from tests.behaviour.steps import Step
+from tests.behaviour.world import replay
+
+DEFAULT_ACL = b"system.posix_acl_default"
+
+FINDS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
+    "truncating a lower file to nothing sets its time": ([[file(b"a", b"k")]], [("truncate", b"a", 0)]),
+    "a directory made in a setgid directory has what the default ACL leaves of its mode": (
+        [[directory(b"d", 0o2777)]],
+        [("setxattr", b"d", DEFAULT_ACL, acl(7, 5, 0, 7, 7), 0), ("mkdir", b"d/new", 0o755)],
+    ),
+    "the default ACL takes the place of the umask": (
+        [[directory(b"d", 0o777)]],
+        [("setxattr", b"d", DEFAULT_ACL, acl(7, 5, 2, 7, 7), 0), ("umask", 0o022, ("create", b"d/new", os.O_RDWR, 0o777, 1, 1))],
+    ),
+    "removing an ACL that is not there is no error": ([[directory(b"d")]], [("removexattr", b"d", DEFAULT_ACL)]),
+}
+
+
+@pytest.mark.parametrize("who", ["core", "cowfs"])
+@pytest.mark.parametrize("find", FINDS)
+def test_found(find: str, who: str, tmp_path: Path) -> None:
+    stack, steps = FINDS[find]
+    replay(os.fsencode(tmp_path), stack, steps, ("plain", who))

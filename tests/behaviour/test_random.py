@@ -1,0 +1,22 @@
+"""Random operations, a little of them: long runs are ``python -m tests.behaviour.random_ops``.
+
+A plain directory is right. overlayfs runs against it as well, which is what shows that the steps and the comparison are sound.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.behaviour.random_ops import as_test, episode, smallest
+from tests.behaviour.random_ops import Found
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("who", ["core", "cowfs", "overlayfs"])
+def test_random_operations(who: str, seed: int, tmp_path: Path) -> None:
+    base, names = os.fsencode(tmp_path), ("plain", who)
+    try:
+        episode(base, f"ci.{seed}", 250 if who == "core" else 100, names)
+    except Found as found:
+        pytest.fail(as_test(smallest(base, found, names)))
