@@ -48,3 +48,7 @@ RUN_LOCK: Final = "lock"  # flocked by the launcher as long as the run lives
 RUN_UPPER: Final = "upper"
 RUN_WORK: Final = "work"
 RUN_MERGED: Final = "merged"  # the mount point, inside the launcher's own mount namespace
+
+# --- live mounts ------------------------------------------------------------------------------------------
+MOUNTS: Final = "/run/cowfs"  # a file per live mount, named by the minor number of its device; gone with it
+TRANSPORT_ENV: Final = "COWFS_TRANSPORT"  # how requests travel, where no option says (cowfs.fuse.transport)

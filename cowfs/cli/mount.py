@@ -6,6 +6,7 @@ import click
 
 from cowfs.cli.context import Context
 from cowfs.errors import UsageError
+from cowfs.ondisk import TRANSPORT_ENV
 
 
 @click.command()
@@ -15,7 +16,9 @@ from cowfs.errors import UsageError
 @click.option("--work", type=click.Path(path_type=Path), help="Empty directory on the same file system as --upper.")
 @click.option("--read-only", is_flag=True, help="Show --upper with the rest, and refuse changes.")
 @click.option("--foreground", is_flag=True, help="Serve in this process until the mount ends.")
-@click.option("--transport", default="auto", show_default=True, help="How requests travel: auto, plain, or levers.")
+@click.option(
+    "--transport", envvar=TRANSPORT_ENV, default="auto", help="auto, plain, or levers joined by + (cowfs info)."
+)
 @click.pass_obj
 def command(
     context: Context,

@@ -5,12 +5,14 @@ mount(8) passes on to every helper. Prints nothing and returns once the mount is
 1 for a wrong call, 32 for a mount that failed. Copies up at open, as overlayfs does: callers know it by that.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
 from cowfs.errors import CowfsError, UsageError
+from cowfs.ondisk import TRANSPORT_ENV
 from cowfs.options import MountOptions
 
 PROGRAM: Final = "mount.fuse.cowfs"
@@ -96,6 +98,7 @@ def _options(given: list[str], source: str) -> MountOptions:
         work=_absolute(paths["workdir"][0]) if "workdir" in paths else None,
         copy_up_on_open=True,
         source=source,
+        transport=os.environ.get(TRANSPORT_ENV, "auto"),
         **switches,  # type: ignore[arg-type]
     )
 

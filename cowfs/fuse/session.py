@@ -10,6 +10,7 @@ import pyfuse3
 import trio
 
 from cowfs.errors import MountError
+from cowfs.fuse import state
 from cowfs.fuse.backings import Backings
 from cowfs.fuse.extras import Extras
 from cowfs.fuse.operations import Operations
@@ -39,6 +40,7 @@ class Session:
         self._library = library
         self._connection: handshake.Connection | None = None
         self._asked_to_end = False
+        self._state: Path | None = None
         self._overlay = Overlay(options)
         self._operations = Operations(self._overlay)
         try:
@@ -71,8 +73,8 @@ class Session:
             else:
                 self._connection = connection
                 self._operations.umask_is_ours = True
-                self._operations.on_init = self._finish_handshake
                 where, options = connection.path, set(pyfuse3.default_options) & {"default_permissions"}
+        self._operations.on_init = self._connected
         pyfuse3.init(self._operations, where, options)
         if self._library is not None and "extras" in self.levers.asked:
             if self._library.answers:
@@ -87,9 +89,13 @@ class Session:
         if self._connection is None and "passthrough" in self.levers.asked:
             self.levers.refuse("passthrough", "needs the handshake")
 
-    def _finish_handshake(self) -> None:
-        connection = self._connection
-        assert connection is not None
+    def _connected(self) -> None:
+        """Libfuse handles INIT: the first request of all, before any that a program caused."""
+        if self._connection is not None:
+            self._finish_handshake(self._connection)
+        self._state = state.publish(self._mountpoint, {"levers": self.levers.report()})
+
+    def _finish_handshake(self, connection: handshake.Connection) -> None:
         connection.answer()
         self.levers.enable("handshake")
         if not self.levers.asks("passthrough") or self._library is None:
@@ -114,6 +120,8 @@ class Session:
         try:
             trio.run(self._serve)
         finally:
+            if self._state is not None:
+                self._state.unlink(missing_ok=True)
             if self._connection is not None and self._asked_to_end:
                 with contextlib.suppress(MountError):
                     unmount(self._mountpoint, lazy=True)

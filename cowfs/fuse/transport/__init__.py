@@ -44,11 +44,8 @@ class Levers:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def asks(self, name: str) -> bool:
-        """Is a lever wanted? Notes it as switched off if not."""
-        if name in self.asked:
-            return True
-        self.reasons[name] = "switched off"
-        return False
+        """Is a lever wanted?"""
+        return name in self.asked
 
     def enable(self, name: str) -> None:
         """A lever works."""
@@ -62,4 +59,9 @@ class Levers:
 
     def report(self) -> dict[str, str]:
         """Every lever: "on", or why it is off."""
-        return {name: "on" if name in self.on else self.reasons.get(name, "not tried") for name in LEVERS}
+        return {name: self._state(name) for name in LEVERS}
+
+    def _state(self, name: str) -> str:
+        if name in self.on:
+            return "on"
+        return self.reasons.get(name, "not tried") if name in self.asked else "switched off"

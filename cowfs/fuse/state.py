@@ -1,0 +1,59 @@
+"""What a live mount says about itself, for ``cowfs info``: a file in /run that the serving process writes and removes.
+
+Not an attribute of the mount, which a container would see, nor a socket, which one with the host's network could reach.
+A process that was killed leaves its file; readers tell by the pid and its start time, and the next mount of that device
+number writes over it.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cowfs import ondisk
+
+
+def publish(mountpoint: Path, facts: dict[str, Any]) -> Path | None:
+    """Write the file of the mount at ``mountpoint``; None where /run cannot be written, which costs only the report."""
+    device = _device_of(mountpoint)
+    if device is None:
+        return None
+    path = Path(ondisk.MOUNTS, f"{os.minor(device)}.json")
+    record = {"pid": os.getpid(), "started": _start_time(os.getpid()), "mountpoint": os.fsdecode(mountpoint), **facts}
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        aside.touch(mode=0o600)
+        aside.write_text(json.dumps(record) + "\n")
+        aside.replace(path)
+    except OSError:
+        return None
+    return path
+
+
+def read(mountpoint: Path) -> dict[str, Any] | None:
+    """What the process that serves ``mountpoint`` wrote; None where there is none, or it is gone."""
+    path = Path(ondisk.MOUNTS, f"{os.minor(os.stat(mountpoint).st_dev)}.json")
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return record if _start_time(record.get("pid", 0)) == record.get("started") else None
+
+
+def _device_of(mountpoint: Path) -> int | None:
+    """From mountinfo: to ask the mount itself would be to wait for ourselves."""
+    wanted = os.fspath(mountpoint)
+    for line in reversed(Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()):
+        fields = line.split(" ")
+        if fields[4].encode().decode("unicode_escape") == wanted:
+            major, minor = fields[2].split(":")
+            return os.makedev(int(major), int(minor))
+    return None
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+    except (OSError, IndexError):
+        return None
