@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 
 class Extents:
-    """Disjoint ranges [start, end) in bytes, in order; neighbours are joined. Cost is logarithmic but for the list's own."""
+    """Disjoint ranges [start, end) in bytes, in order; neighbours are joined."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._starts: list[int] = []
