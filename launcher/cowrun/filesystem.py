@@ -141,7 +141,8 @@ def _wait_and_serve(channel: socket.socket, log: int, launcher: int) -> NoReturn
             os.dup2(source, target)
         os.chdir("/")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _preload()
+        import cowfs.fuse.preload  # noqa: F401  (this is what the process was forked early for)
+
         with channel.makefile("rb") as orders:
             data = orders.read(_ORDER_LIMIT)
         if data:
@@ -153,19 +154,6 @@ def _wait_and_serve(channel: socket.socket, log: int, launcher: int) -> NoReturn
         traceback.print_exc()
     finally:
         os._exit(status)
-
-
-def _preload() -> None:
-    """What takes long and is needed whatever the order is. pyfuse3 itself is for ``serve`` to import."""
-    import gc
-
-    gc.disable()  # among ten thousand fresh objects it finds nothing
-    import trio  # noqa: F401
-
-    import cowfs.fuse.serve
-    import cowfs.overlay  # noqa: F401
-
-    gc.enable()
 
 
 def _serve(data: bytes, ready: int) -> None:

@@ -21,7 +21,7 @@ _SYS_FSMOUNT: Final = 432
 _SYS_CLOSE_RANGE: Final = 436
 _SYS_OPENAT2: Final = 437
 _SYS_MOUNT_SETATTR: Final = 442
-_SYS_KEYCTL: Final = {
+SYS_KEYCTL: Final = {
     "x86_64": 250,
     "i686": 288,
     "aarch64": 219,
@@ -220,6 +220,6 @@ def set_capabilities(permitted: int) -> None:
 
 def join_new_session_keyring() -> None:
     """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING. Raises ENOSYS where the kernel has no keys."""
-    number = _SYS_KEYCTL.get(os.uname().machine)
+    number = SYS_KEYCTL.get(os.uname().machine)
     if number is not None:
         _check(_syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None))
