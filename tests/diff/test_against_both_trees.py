@@ -106,7 +106,9 @@ def accounted(before: Snapshot, after: Snapshot, changes: list[Change]) -> Snaps
     gone = (ChangeClass.REMOVED, ChangeClass.REPLACED)
     dropped = {text(c.before_path or c.path) for c in changes if c.change in gone}
     origins = {new: old for old, new in moved.items()}
-    overwritten = [text(c.path).rpartition("/") for c in changes if c.overwrote is not None]
+    over = [c for c in changes if c.overwrote is not None]
+    dropped |= {text(c.path) for c in over if c.change is not ChangeClass.RENAMED}
+    overwritten = [text(c.path).rpartition("/") for c in over if c.change is ChangeClass.RENAMED]
     dropped |= {f"{place_of(head, origins, set())}/{name}" for head, _, name in overwritten} - moved.keys()
     stayed = {text(c.path) for c in changes if c.before and c.before_path is None and c.kind is not Kind.DIRECTORY}
     told: Snapshot = {}

@@ -70,7 +70,7 @@ OPERATIONS: dict[str, tuple[str, list[str]]] = {
     "rename and back": ("mv f moved; mv moved f", ["= /f"]),
     "rename into a directory": ("mv f d/f", ["R /d/f (from /f)"]),
     "rename out of a directory": ("mv d/one .", ["R /one (from /d/one)"]),
-    "rename over a file": ("mv f g", ["R /g (from /f)"]),
+    "rename over a file": ("mv f g", ["R /g (from /f; over a file)"]),
     "rename a link": ("mv link l2", ["R /l2 -> f (from /link)"]),
     "rename a fifo": ("mv fifo fifo2", ["R /fifo2 (from /fifo)"]),
     "exchange two files": ("exchange x y", ["R /x (from /y)", "R /y (from /x)"]),
@@ -89,12 +89,16 @@ WITH_MARKS: dict[str, tuple[str, list[str]]] = {
     ),
     "rename within a renamed directory": ("mv d e; mv e/one e/uno", ["R /e/ (from /d)", "R /e/uno (from /d/one)"]),
     "rename into a new directory": ("mkdir n; mv d n/d", ["A /n/", "R /n/d/ (from /d)"]),
-    "rename over an empty directory": ("mv -T d empty", ["R /empty/ (from /d)"]),
-    "rename over a removed directory": ("rm -r keep; mv d keep", ["R /keep/ (from /d)"]),
+    "rename over an empty directory": ("mv -T d empty", ["R /empty/ (from /d; over a directory)"]),
+    "rename over a removed directory": ("rm -r keep; mv d keep", ["R /keep/ (from /d; over a directory)"]),
     "rename and another in its place": ("mv d e; mkdir d; touch d/new", ["A /d/", "A /d/new", "R /e/ (from /d)"]),
     "rename, remove below and make that anew": (
         "mv d e; rm -r e/one e/sub; mkdir -p d/sub; echo new >d/one",
         ["A /d/", "M /d/one", "T /d/sub/ (was a directory)", "R /e/ (from /d)"],
+    ),
+    "rename, remove below, and another directory in its place": (
+        "mkdir n; mv keep n; rm n/keep/k; mv d keep; mv keep/one keep/k; mv keep/two k; mv k keep/k",
+        ["D /d/one", "R /keep/ (from /d)", "R /keep/k (from /d/two; over a file)", "A /n/", "R /n/keep/ (from /keep)"],
     ),
     "rename and the same in its place": (
         "cp -a d e; mv d f2; mv e d",
@@ -152,6 +156,12 @@ def test_what_was_renamed_says_if_it_overwrote(scene: Any, script: str, overwrot
     scene.change(script)
     renamed = [change for change in scene.changes() if change.change is ChangeClass.RENAMED]
     assert {change.path: change.overwrote is not None for change in renamed} == overwrote
+
+
+def test_a_file_that_another_directory_took_the_place_of_is_not_forgotten(scene: Any) -> None:
+    scene.base("mkdir a b; echo a >a/f; echo b >b/f")
+    scene.change("mv a z; rm z/f; mv b a; echo more >>a/f")
+    assert scene.lines() == ["R /a/ (from /b)", "M /a/f (over a file)", "R /z/ (from /a)"]
 
 
 COWFS = [sys.executable, "-c", "from cowfs.cli.main import main; main()"]

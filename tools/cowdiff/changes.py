@@ -105,7 +105,7 @@ class Change:
     after: Version | None
     differs: frozenset[Difference] = frozenset()
     before_path: bytes | None = None  # where the base has it if elsewhere: it, or a directory above it, was renamed
-    overwrote: Version | None = None  # what the base had at the new path of something renamed
+    overwrote: Version | None = None  # what the base had at ``path`` of something that was renamed to it
     link_to: bytes | None = None  # an added hard link: another name of the same file
     other_names: int = 0  # names in the base that share the file, changed with it, and are not listed
     base_changed: bool = False  # the base is a live system, and its file is newer than the run's start

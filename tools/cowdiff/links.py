@@ -58,7 +58,9 @@ def _one_line_a_path(walk: Walk) -> None:
     gone = {item.path: item for item in walk.gone}
     for found in walk.found:
         lost = gone.pop(found.path, None)
-        if lost is not None and found.base is None:
+        if lost is not None and found.base is not None:
+            found.lost = lost.node
+        elif lost is not None:
             found.base, found.base_path = lost.node, lost.path
             found.anew = lost.node.is_dir
     walk.gone = list(gone.values())

@@ -56,6 +56,8 @@ def _notes(change: Change, held: int | None) -> list[str]:
         notes.append(f"from {printable(change.before_path)}")
         if Difference.CONTENT in change.differs:
             notes.append("content differs")
+    if change.overwrote is not None:
+        notes.append(f"over a {change.overwrote.kind.value}")
     if change.change is ChangeClass.REPLACED and change.before is not None:
         notes.append(f"was a {change.before.kind.value}")
     if change.link_to is not None:

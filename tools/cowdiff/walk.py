@@ -46,6 +46,7 @@ class Found:
     entries_changed: bool = False  # a directory in which names came or went
     link_to: bytes | None = None
     other_names: int = 0
+    lost: Node | None = None  # what the base had at ``path``, where ``base`` is something else
     anew: bool = False  # a directory that has nothing to do with the one that the base has here
     by_index: bool = False  # the upper does not have this name, only another of the same file
 
@@ -61,8 +62,8 @@ class Found:
 
     @property
     def overwrote(self) -> Node | None:
-        """What the base has at the new path of something renamed."""
-        return None if self.moved_from is None else self.base
+        """What the base has at the new path of something renamed, or below a renamed directory."""
+        return self.lost if self.moved_from is None else self.base
 
 
 @dataclass(slots=True)
