@@ -47,7 +47,7 @@ class Backings:
         if handle.kill_privileges:
             return False
         try:
-            backing = self._passthrough.register(handle.fd)
+            backing = self._passthrough.register(handle.fd, privileged=handle.privileged)
         except OSError as failure:
             log.info("no passthrough for a file: %s", failure)
             return False

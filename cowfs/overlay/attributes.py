@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from typing import Final
 
 from cowfs.layers import syscalls
 from cowfs.layers.marks import ABSENT
@@ -15,6 +16,9 @@ from cowfs.overlay.create import ROOT, Caller
 from cowfs.overlay.parts import error
 from cowfs.overlay.rename import Rename
 from cowfs.state.nodes import DirNode, Node
+
+SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+_ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,9 @@ class Attributes(Rename):
             os.chown(path, uid, gid, follow_symlinks=follow)
         if changes.mode is not None and not stat.S_ISLNK(node.kind):
             os.chmod(path, stat.S_IMODE(changes.mode))
+            if changes.mode & SPECIAL_BITS:
+                for handle in node.handles:
+                    handle.kill_privileges = handle.writable and not handle.privileged
         if changes.atime_ns is not None or changes.mtime_ns is not None:
             syscalls.set_times(path, changes.atime_ns, changes.mtime_ns, follow=follow)
         self.attributes_changed(node)
@@ -70,8 +77,9 @@ class Attributes(Rename):
             raise error(errno.EISDIR)
         if not stat.S_ISREG(node.kind):
             raise error(errno.EINVAL)
+        changes_size = self.status(node).st_size != size
         self.raise_node(node, Content.COMES if size else Content.DROPPED)
-        if by_handle:
+        if by_handle or changes_size:
             descriptor = self.open_upper(node, writable=True)
             try:
                 os.ftruncate(descriptor, size)
@@ -128,9 +136,17 @@ class Attributes(Rename):
             raise error(errno.EEXIST)
 
     def removexattr(self, node: Node, name: bytes) -> None:
-        """Remove an attribute. Raises ENODATA where it is absent; then nothing is copied up."""
+        """Remove an attribute. Raises ENODATA where it is absent; then nothing is copied up.
+
+        An ACL that is absent is no error (vfs_remove_acl in fs/posix_acl.c).
+        """
         if not node.on_upper:
-            self.getxattr(node, name)
+            try:
+                self.getxattr(node, name)
+            except OSError as failure:
+                if failure.errno == errno.ENODATA and name in _ACLS:
+                    return
+                raise
             self.raise_node(node, Content.STAYS)
         path, follow = self.operand(node)
         os.removexattr(path, self.marks.stored(name), follow_symlinks=follow)

@@ -76,7 +76,7 @@ class Create(CopyUp):
             for fd in opened:
                 os.close(fd)
             raise
-        handle = Handle(node, opened[0], writable=True, on_upper=True)
+        handle = Handle(node, opened[0], writable=True, on_upper=True, privileged=caller.privileged)
         node.handles.append(handle)
         return handle
 
@@ -85,8 +85,9 @@ class Create(CopyUp):
 
         def make(directory: Directory, entry: bytes, new: NewFile) -> None:
             os.mkdir(entry, stat.S_IMODE(new.mode), dir_fd=directory.fd)
-            if new.mode & stat.S_ISGID:
-                os.chmod(entry, stat.S_IMODE(new.mode), dir_fd=directory.fd)
+            made = stat.S_IMODE(directory.stat(entry).st_mode) if new.mode & stat.S_ISGID else stat.S_ISGID
+            if not made & stat.S_ISGID:  # built elsewhere; the default ACL has had its say on the other bits
+                os.chmod(entry, made | stat.S_ISGID, dir_fd=directory.fd)
 
         node = self._make(parent, name, stat.S_IFDIR | stat.S_IMODE(mode), caller, make)
         assert isinstance(node, DirNode)

@@ -7,11 +7,10 @@ reader sees what is written after it opened. Who relies on overlayfs's copy-up a
 
 import errno
 import os
-import stat
 from typing import Final
 
 from cowfs.layers import syscalls
-from cowfs.overlay.attributes import Attributes
+from cowfs.overlay.attributes import SPECIAL_BITS, Attributes
 from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
 from cowfs.overlay.parts import error
@@ -20,7 +19,6 @@ from cowfs.state.nodes import DirNode, Node
 
 _OPEN_LOWER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _COPY_LIMIT: Final = 16 << 20  # bytes copied by one request, so that others get their turn
-_SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
 class Files(Attributes):
@@ -46,11 +44,11 @@ class Files(Attributes):
         else:
             place = self.data_place(node)
             fd = os.open(place[1], _OPEN_LOWER, dir_fd=place[0].fd)
-        handle = Handle(node, fd, writable=writable, on_upper=on_upper)
+        handle = Handle(node, fd, writable=writable, on_upper=on_upper, privileged=caller.privileged)
         if not on_upper and self.options.live_lower:
             handle.same_version = self.is_same_version(node, os.fstat(fd))
         if writable:
-            handle.kill_privileges = not caller.privileged and bool(self.status(node).st_mode & _SPECIAL_BITS)
+            handle.kill_privileges = not caller.privileged and bool(self.status(node).st_mode & SPECIAL_BITS)
             node.reply = None
         node.handles.append(handle)
         return handle

@@ -10,6 +10,8 @@ import os
 import struct
 from typing import Final
 
+from cowfs.fuse.transport import capabilities
+
 _BACKING_OPEN: Final = 0x4010E501  # _IOW(229, 1, struct fuse_backing_map)
 _BACKING_CLOSE: Final = 0x4004E502  # _IOW(229, 2, uint32_t)
 
@@ -21,8 +23,15 @@ class Passthrough:
         """``device``: the connection's descriptor, after INIT was answered."""
         self._device = device
 
-    def register(self, descriptor: int) -> int:
-        """A backing id for an open file. Raises OSError."""
+    def register(self, descriptor: int, *, privileged: bool = True) -> int:
+        """A backing id for an open file. Raises OSError.
+
+        Writes to the file happen with the credentials of this moment. Not ``privileged``: without CAP_FSETID, so that
+        the file system takes setuid and setgid off a file that is written.
+        """
+        if not privileged:
+            with capabilities.without_fsetid():
+                return self.register(descriptor)
         backing: int = fcntl.ioctl(self._device, _BACKING_OPEN, bytearray(struct.pack("<iIQ", descriptor, 0, 0)))
         return backing
 
