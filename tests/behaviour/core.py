@@ -128,6 +128,8 @@ class CowfsCore:
         while components:
             name = components.pop(0)
             if name == b"..":
+                if not node.is_dir:
+                    raise _failure(errno.ENOTDIR)
                 node = node.parent or self.overlay.root
                 continue
             parent, node = node, self._step(node, name)

@@ -30,7 +30,7 @@ class LayerChooser:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self._linked: set[bytes] = set()  # hard links of a lower: later layers leave them alone, they count their names
-        self._below: set[bytes] = set()  # what there is for a whiteout to hide
+        self._below: set[bytes] = set()  # what the layer below has: overlayfs lists whiteouts that hide nothing
 
     def stack(self) -> list[list[Entry]]:
         """Layers, the bottom one first."""
@@ -47,7 +47,8 @@ class LayerChooser:
                 continue
             for parent in above:
                 entries.setdefault(parent, self._directory(parent, opaque=False))
-            entries[path] = self._entry(path, bottom=depth == 0)
+            hides = path in self._below and not any(entries[parent].opaque for parent in above)
+            entries[path] = self._entry(path, bottom=depth == 0, hides=hides)
         layer = list(entries.values())
         files = [entry.path for entry in layer if entry.kind == stat.S_IFREG]
         for number in range(rng.choice([0, 1, 2])):
@@ -57,7 +58,7 @@ class LayerChooser:
                 name = where + b"l%d%d" % (depth, number)
                 layer.append(hard_link(name, source))
                 self._linked |= {source, name}
-        self._below |= {entry.path for entry in layer if entry.kind}
+        self._below = {entry.path for entry in layer if entry.kind}
         return layer
 
     def _touches_links(self, path: bytes, above: list[bytes]) -> bool:
@@ -72,9 +73,9 @@ class LayerChooser:
     def _time(self) -> int:
         return BASE_TIME_NS + self.rng.randrange(10**12)
 
-    def _entry(self, path: bytes, *, bottom: bool) -> Entry:
+    def _entry(self, path: bytes, *, bottom: bool, hides: bool) -> Entry:
         rng = self.rng
-        kind = rng.choice("fffffdddsxwww" if path in self._below else "fffffdddsx")
+        kind = rng.choice("fffffdddsxwww" if hides else "fffffdddsx")
         if kind == "f":
             size = rng.choice([0, 1, 100, 5000, 70000])
             mode = rng.choice([0o644, 0o600, 0o4755, 0o2755])

@@ -48,11 +48,11 @@ def episode(base: bytes, seed: str, count: int, names: Sequence[str], without: C
                 if number % COMPARE_EVERY == 0:
                     world.compare()
             world.finish()
+            world.close()
         except Mismatch as mismatch:
-            raise Found(mismatch, stack, todo) from mismatch
-        finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Mismatch):
                 world.close()
+            raise Found(mismatch, stack, todo) from mismatch
     finally:
         syscalls.unmount(base, lazy=True)
 

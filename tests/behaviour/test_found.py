@@ -22,8 +22,30 @@ FINDS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
         [[directory(b"d", 0o777)]],
         [("setxattr", b"d", DEFAULT_ACL, acl(7, 5, 2, 7, 7), 0), ("umask", 0o022, ("create", b"d/new", os.O_RDWR, 0o777, 1, 1))],
     ),
+    "the data of a file that moved in a layer and moves again is found": (
+        [[file(b"d", b"x"), directory(b"a")]],
+        [("rename", b"d", b"e", 0), ("rotate",), ("rename", b"e", b"a/a", 0)],
+    ),
+    "a link of a file that moved in a layer outlives the other name": (
+        [[file(b"d", b"x"), directory(b"a")]],
+        [("rename", b"d", b"e", 0), ("rotate",), ("link", b"e", b"a/a"), ("unlink", b"e")],
+    ),
     "removing an ACL that is not there is no error": ([[directory(b"d")]], [("removexattr", b"d", DEFAULT_ACL)]),
 }
+
+
+CALLERS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
+    "a stranger's write takes setuid off also when root has just truncated the file by opening it": (
+        [[file(b"a", b"x", 0o6777)]],
+        [("open", 3, b"a", os.O_RDONLY | os.O_TRUNC, 0), ("as", 1000, 1000, ("write", b"a", 0, 41, 10))],
+    ),
+}
+
+
+@pytest.mark.parametrize("find", CALLERS)
+def test_found_with_permissions(find: str, tmp_path: Path) -> None:
+    stack, steps = CALLERS[find]
+    replay(os.fsencode(tmp_path), stack, steps, ("plain", "cowfs"))
 
 
 @pytest.mark.parametrize("who", ["core", "cowfs"])

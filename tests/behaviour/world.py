@@ -4,6 +4,7 @@ After each step the answers are compared, after every few the trees. Ours is als
 are shown to the kernel's overlayfs, which must see the same tree.
 """
 
+import contextlib
 import os
 import stat
 import time
@@ -44,14 +45,16 @@ class World:
         self.started_ns = time.time_ns() - 10**9
         lowers = build_lowers(base, stack)
         self.players: list[Player] = []
+        self._numbers_of: dict[str, dict[int, int]] = {name: {} for name in names}
         for name in names:
             self.players.append(Player(name, _start(name, base + b"/" + name.encode(), lowers, stack), {}))
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them. Raises Mismatch where one does not end well."""
         for player in self.players:
             steps.close_all(player.slots)
-            player.fs.close()  # type: ignore[attr-defined]
+        for player in self.players:
+            self._guard(player, "close", player.fs.close)  # type: ignore[attr-defined]
 
     # --- steps --------------------------------------------------------------------------------------------
 
@@ -81,7 +84,7 @@ class World:
     def _remount(self) -> None:
         for player, fs in self._merged():
             ours = player.name in OURS
-            before, numbers = self._take(player), self._numbers(player) if ours else {}
+            before, numbers = self._take(player), self._listed_numbers(player) if ours else {}
             steps.close_all(player.slots)
             self._guard(player, "remount", fs.remount)
             self._same(player, "remount", before, self._take(player))
@@ -105,6 +108,7 @@ class World:
                     self.do(("unlink", path))
         for player, fs in self._merged():
             self._guard(player, "rotate", fs.rotate)
+            self._numbers_of[player.name].clear()  # a file of the upper is another one as a file of a layer
         self.compare()
 
     def _visit(self) -> None:
@@ -129,7 +133,18 @@ class World:
         """Compare the trees. Raises Mismatch."""
         wanted = self._take(self.players[0])
         for player in self.players[1:]:
-            self._same(player, "", wanted, self._take(player))
+            found = self._take(player)
+            self._same(player, "", wanted, found)
+            if player.name in OURS:
+                self._same_files(player, wanted, found)
+
+    def _same_files(self, player: Player, wanted: snapshot.Tree, found: snapshot.Tree) -> None:
+        """A file has one number for life. Which file it is, the first file system says: on tmpfs no number is used again."""
+        known = self._numbers_of[player.name]
+        for path, record in found.items():
+            number = known.setdefault(wanted[path].ino, record.ino)
+            if number != record.ino:
+                raise Mismatch(player.name, "number", f"{path!r} was {number:#x}, is {record.ino:#x}")
 
     def finish(self) -> None:
         """All that can be compared at the end."""
@@ -143,7 +158,7 @@ class World:
     def _take(self, player: Player) -> snapshot.Tree:
         return self._guard(player, "tree", snapshot.take, player.fs, self.started_ns)  # type: ignore[return-value]
 
-    def _numbers(self, player: Player) -> dict[bytes, int]:
+    def _listed_numbers(self, player: Player) -> dict[bytes, int]:
         return self._guard(player, "numbers", snapshot.numbers, player.fs)  # type: ignore[return-value]
 
     def _guard(self, player: Player, what: str, function: object, *arguments: object) -> object:
@@ -160,7 +175,7 @@ class World:
             raise Mismatch(player.name, f"{what} {different[0]}".strip(), different[1])
 
     def _same_numbers(self, player: Player, wanted: dict[bytes, int]) -> None:
-        found = self._numbers(player)
+        found = self._listed_numbers(player)
         for path, number in wanted.items():
             if found[path] != number:
                 raise Mismatch(player.name, "remount number", f"{path!r} was {number:#x}, is {found[path]:#x}")
@@ -202,7 +217,10 @@ def replay(base: bytes, stack: Sequence[Sequence[Entry]], todo: Sequence[Step], 
                 if number % every == 0:
                     world.compare()
             world.finish()
-        finally:
-            world.close()
+        except BaseException:
+            with contextlib.suppress(Mismatch):
+                world.close()
+            raise
+        world.close()
     finally:
         syscalls.unmount(base, lazy=True)
