@@ -48,7 +48,8 @@ class Attributes(Rename):
             self.truncate(node, changes.size, caller, by_handle=by_handle)
         self.raise_node(node, Content.STAYS)
         path, follow = self.operand(node)
-        if changes.uid is not None or changes.gid is not None:
+        # Nothing at all to change is what arrives of chown(-1, -1), which takes setuid off all the same.
+        if changes.uid is not None or changes.gid is not None or changes == Changes():
             uid = -1 if changes.uid is None else changes.uid
             gid = -1 if changes.gid is None else changes.gid
             os.chown(path, uid, gid, follow_symlinks=follow)

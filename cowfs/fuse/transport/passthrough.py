@@ -26,8 +26,8 @@ class Passthrough:
     def register(self, descriptor: int, *, privileged: bool = True) -> int:
         """A backing id for an open file. Raises OSError.
 
-        Writes to the file happen with the credentials of this moment. Not ``privileged``: without CAP_FSETID, so that
-        the file system takes setuid and setgid off a file that is written.
+        Writes to the file happen with the credentials of this moment. Not ``privileged``: without CAP_FSETID, so
+        that the file system takes setuid and setgid off a file that is written.
         """
         if not privileged:
             with capabilities.without_fsetid():
