@@ -26,6 +26,7 @@ DEVICE: Final = "/dev/fuse"
 _PR_SET_PDEATHSIG: Final = 1
 _MNT_DETACH: Final = 2
 _LIVE: Final = b"\0"
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def start(options: MountOptions, mountpoint: Path, *, detach: bool, log: Path | None = None) -> int:
@@ -117,7 +118,7 @@ def _child(options: MountOptions, mountpoint: Path, said: int, *, detach: bool, 
 
 def _stand_alone(log: Path | None) -> None:
     """No terminal, no inherited signal handling, no working directory that could keep a mount busy."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+    for number in (*ENDING, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
     errors = null if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -137,6 +138,8 @@ def _reason(failure: BaseException, mountpoint: Path) -> str:
 
 
 def _mount(options: MountOptions, mountpoint: Path) -> "Session":
+    # Who asks for the end now has to wait until the session can leave no mount behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     levers = Levers(wanted(options.transport))
     library = _load_library(levers)
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time

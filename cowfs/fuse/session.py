@@ -14,7 +14,7 @@ from cowfs.fuse import state
 from cowfs.fuse.backings import Backings
 from cowfs.fuse.extras import Extras
 from cowfs.fuse.operations import Operations
-from cowfs.fuse.serve import unmount
+from cowfs.fuse.serve import ENDING, unmount
 from cowfs.fuse.transport import Levers, handshake, waiting
 from cowfs.fuse.transport.library import Library
 from cowfs.fuse.transport.passthrough import Passthrough
@@ -135,7 +135,8 @@ class Session:
             nursery.cancel_scope.cancel()
 
     async def _end_on_signal(self) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        with trio.open_signal_receiver(*ENDING) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             async for _ in signals:
                 self._asked_to_end = True
                 pyfuse3.terminate()
