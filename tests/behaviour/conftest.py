@@ -1,7 +1,7 @@
 """Runs each test of the suite over the implementations, each in a scene of its own, all mounts in a private namespace.
 
-Markers say which implementations can answer a test: ``kernel`` needs file descriptors (not the core in process), ``merged`` needs
-layers (not a plain directory). A difference that ``differences.py`` lists is expected: the test must then fail.
+Markers say which can answer a test: ``kernel`` needs file descriptors (not the core in process), ``merged``
+needs layers (not a plain directory). A difference that ``differences.py`` lists is expected: the test must then fail.
 """
 
 import os
@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from tests.behaviour.merged import (
     build_lowers,
 )
 
-Make = Callable[..., object]
+Make = Callable[..., Any]  # each implementation has more than the protocol: a test's markers say what it uses
 
 
 def _plain(base: bytes, stack: Sequence[layers.Layer]) -> PlainDirectory:
@@ -51,7 +52,13 @@ def _mount(base: bytes, stack: Sequence[layers.Layer]) -> CowfsMount:
     return CowfsMount(Scene(base, build_lowers(base, stack or [[]])))
 
 
-IMPLEMENTATIONS = {"plain": _plain, "overlayfs": _overlay, "overlayfs-full": _overlay_full, "core": _core, "cowfs": _mount}
+IMPLEMENTATIONS: dict[str, Callable[[bytes, Sequence[layers.Layer]], Any]] = {
+    "plain": _plain,
+    "overlayfs": _overlay,
+    "overlayfs-full": _overlay_full,
+    "core": _core,
+    "cowfs": _mount,
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,10 +81,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     difference = None
     if hasattr(pyfuncitem, "callspec") and "implementation" in pyfuncitem.callspec.params:
-        implementation = pyfuncitem.callspec.params["implementation"]
-        difference = expected(implementation, pyfuncitem.name.replace(f"[{implementation}-", "[").replace(f"[{implementation}]", ""))
+        implementation = str(pyfuncitem.callspec.params["implementation"])
+        difference = expected(
+            implementation, pyfuncitem.name.replace(f"[{implementation}-", "[").replace(f"[{implementation}]", "")
+        )
     if difference is None:
-        return (yield)  # type: ignore[return-value]
+        return (yield)
     try:
         yield
     except (AssertionError, OSError):
@@ -101,7 +110,7 @@ def no_umask() -> Iterator[None]:
 
 @pytest.fixture
 def make(implementation: str) -> Iterator[Make]:
-    """``make(bottom, ..., top)``: the file system under test over these layers. Anybody may enter the directory that holds it."""
+    """``make(bottom, ..., top)``: the file system under test over these layers. Anybody may enter its directory."""
     made: list[PlainDirectory | KernelOverlay | CowfsCore | CowfsMount] = []
     with tempfile.TemporaryDirectory(prefix="cowfs-behaviour-") as scratch:
         os.chmod(scratch, 0o755)

@@ -1,7 +1,7 @@
 """The core in process: what the kernel does above a file system, done here by hand, over ``cowfs.overlay.Overlay``.
 
-Path walks, symbolic links, the access mode of open files, O_APPEND: the part of the VFS that the operations of a mount rely on. Like
-the kernel it counts the look-ups of nodes, and ``drop_caches`` forgets them all. It checks no permissions.
+Path walks, symbolic links, the access mode of open files, O_APPEND: the part of the VFS that a mount relies
+on. Like the kernel it counts the look-ups of nodes, and ``drop_caches`` forgets them all. It checks no permissions.
 """
 
 import errno
@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from cowfs.model import Attr
 from cowfs.overlay import ROOT, Caller, Changes, Handle, Node, Overlay
-
 from tests.behaviour.fs import Listed, Status
 from tests.behaviour.merged import Scene
 from tests.behaviour.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
@@ -291,5 +290,3 @@ class CowfsCore:
             yield
         finally:
             self.who = before
-
-

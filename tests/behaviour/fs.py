@@ -1,9 +1,10 @@
 """What a file system must offer to be run through the behaviour suite, and the implementation by real system calls.
 
-Paths are bytes below the root of the file system under test, without a leading slash; ``b""`` is the root. Every failure is an
-OSError with an errno. Used by the suite and by the random operations; knows nothing of layers (see ``merged``).
+Paths are bytes below the root of the file system under test, with no leading slash; ``b""`` is the root. Every failure
+is an OSError with an errno. Used by the suite and by the random operations; knows nothing of layers (see ``merged``).
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol
 
 from tests.behaviour import syscalls
+
 
 class Status(NamedTuple):
     """``struct stat``, times in nanoseconds."""
@@ -55,7 +57,7 @@ class File(Protocol):
 
 
 class Fs(Protocol):
-    """A file system, reached by path. Only ``open``, ``stat``, ``chmod``, ``truncate`` follow a symbolic link at the path's end."""
+    """A file system by path. Only ``open``, ``stat``, ``chmod``, ``truncate`` follow a link at the path's end."""
 
     def lstat(self, path: bytes) -> Status: ...
     def stat(self, path: bytes) -> Status: ...
@@ -78,7 +80,9 @@ class Fs(Protocol):
     def setxattr(self, path: bytes, name: bytes, value: bytes, flags: int = 0) -> None: ...
     def removexattr(self, path: bytes, name: bytes) -> None: ...
     def statvfs(self) -> os.statvfs_result: ...
-    def caller(self, uid: int, gid: int, groups: Sequence[int] = (), umask: int = 0) -> AbstractContextManager[None]: ...
+    def caller(
+        self, uid: int, gid: int, groups: Sequence[int] = (), umask: int = 0
+    ) -> AbstractContextManager[None]: ...
     def umask(self, mask: int) -> AbstractContextManager[None]: ...
 
 
@@ -125,8 +129,7 @@ def errno_of(function: Callable[..., object], *arguments: object, **keywords: ob
     try:
         result = function(*arguments, **keywords)
     except OSError as failure:
-        assert failure.errno
-        return failure.errno
+        return failure.errno or errno.EIO
     if hasattr(result, "close"):
         result.close()
     return 0

@@ -5,6 +5,7 @@ import random
 import stat
 import struct
 from collections.abc import Collection
+from typing import ClassVar
 
 from tests.behaviour.fs import Fs
 from tests.behaviour.layers import BASE_TIME_NS, Entry, directory, file, hard_link, special, symlink, whiteout
@@ -94,12 +95,12 @@ class LayerChooser:
 class StepChooser:
     """Steps that fit the tree as it is: mostly names that exist, sometimes ones that do not."""
 
-    WEIGHTS = {
-        "create": 10, "write": 8, "read": 3, "lstat": 3, "listdir": 4, "readlink": 1, "truncate": 5, "mkdir": 8, "rmdir": 6,
-        "unlink": 9, "rename": 22, "link": 6, "symlink": 3, "mknod": 2, "chmod": 5, "chown": 3, "utimens": 3, "setxattr": 4,
-        "removexattr": 2, "getxattr": 1, "open": 8, "close": 3, "slot_read": 4, "slot_pwrite": 6, "slot_write": 4,
-        "slot_truncate": 3, "slot_chmod": 1, "slot_status": 4, "slot_fsync": 1, "remount": 1, "drop_caches": 3, "rotate": 0.4,
-        "visit": 0.4,
+    WEIGHTS: ClassVar = {
+        "create": 10, "write": 8, "read": 3, "lstat": 3, "listdir": 4, "readlink": 1, "truncate": 5, "mkdir": 8,
+        "rmdir": 6, "unlink": 9, "rename": 22, "link": 6, "symlink": 3, "mknod": 2, "chmod": 5, "chown": 3,
+        "utimens": 3, "setxattr": 4, "removexattr": 2, "getxattr": 1, "open": 8, "close": 3, "slot_read": 4,
+        "slot_pwrite": 6, "slot_write": 4, "slot_truncate": 3, "slot_chmod": 1, "slot_status": 4, "slot_fsync": 1,
+        "remount": 1, "drop_caches": 3, "rotate": 0.4, "visit": 0.4,
     }  # fmt: skip
 
     def __init__(self, rng: random.Random, view: Fs, *, without: Collection[str] = ()) -> None:
@@ -132,7 +133,11 @@ class StepChooser:
         return self.rng.choice(self._files) if self._files and self.rng.random() < 0.9 else self._any()
 
     def _directory(self) -> bytes:
-        return self.rng.choice(self._directories[1:]) if len(self._directories) > 1 and self.rng.random() < 0.9 else self._any()
+        return (
+            self.rng.choice(self._directories[1:])
+            if len(self._directories) > 1 and self.rng.random() < 0.9
+            else self._any()
+        )
 
     def _data(self) -> tuple[int, int]:
         self._fill = self._fill % 250 + 1

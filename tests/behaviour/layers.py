@@ -1,7 +1,7 @@
 """Layers as data, and their making: each test says what lies in its lowers, the same for every implementation.
 
-A layer is a list of entries in overlayfs's format (whiteouts, opaque directories); ``build`` makes it as such, ``flatten`` lays it
-over what is there, as a plain directory would look after the same changes.
+A layer is a list of entries in overlayfs's format (whiteouts, opaque marks); ``build`` makes it as such, ``flatten``
+lays it over what is there, as a plain directory would look after the same changes.
 """
 
 import os
@@ -15,7 +15,7 @@ BASE_TIME_NS = 1_500_000_000_123_456_789
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a layer. ``kind`` is an S_IF constant, or 0 for a whiteout; ``link`` names another entry of the same layer."""
+    """One name of a layer: ``kind`` is an S_IF constant, 0 for a whiteout; ``link`` is another name of the layer."""
 
     path: bytes
     kind: int

@@ -1,7 +1,7 @@
 """The implementations that stand over layers: the kernel's overlayfs as the oracle, and our mount.
 
-Mounts are made in the caller's mount namespace, which is a private one (``syscalls.private_mounts``), so that a kill leaves
-none behind. The directories of one merge lie below a single directory, which the caller removes.
+Mounts are made in the caller's mount namespace, which is a private one (``syscalls.private_mounts``), so that a kill
+leaves none behind. The directories of one merge lie below a single directory, which the caller removes.
 """
 
 import os
@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-
 from cowfs.fuse import serve
 from cowfs.options import MountOptions
-
 from tests.behaviour import layers, syscalls
 from tests.behaviour.fs import Fs, SyscallFs
 
@@ -66,8 +64,8 @@ def _copy_attributes(source: bytes, target: bytes) -> None:
 
 
 def build_lowers(base: bytes, stack: Sequence[layers.Layer]) -> list[bytes]:
-    """Make layer directories below ``base``. ``stack`` is bottom first, as an image's history; the answer is top first."""
-    made = []
+    """Make layer directories below ``base``. ``stack`` is bottom first, as a history is; the answer is top first."""
+    made: list[bytes] = []
     for number, layer in enumerate(stack, 1):
         path = base + b"/lower%d" % number
         os.makedirs(path, 0o755)

@@ -1,6 +1,6 @@
 """Random operations for as long as you like: ``python -m tests.behaviour.random_ops --seed 1 --steps 100000``.
 
-Steps come in episodes, each over new layers, by a seed of its own. What fails is made small and printed as a test. Needs root.
+Steps come in episodes, each over new layers, by a seed of its own. What fails is made small and printed. Needs root.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tests.behaviour.steps import Step
 from tests.behaviour.world import Mismatch, World, replay
 
 EPISODE = 250
-COMPARE_EVERY = 10
+COMPARE_EVERY = 20
 
 
 class Found(Exception):
@@ -104,7 +104,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", default="1", help="of the first episode; the others follow from it")
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--on", default="plain,cowfs", help="file systems to compare, the first is right: plain, overlayfs, core, cowfs")
+    parser.add_argument(
+        "--on", default="plain,cowfs", help="file systems to compare, the first is right: plain, overlayfs, core, cowfs"
+    )
     parser.add_argument("--without", default="", help="steps to leave out, and: as, umask, acl")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first find; show each sort once")
     arguments = parser.parse_args()

@@ -1,6 +1,7 @@
 """Makes a failing run small: fewer steps, fewer layers, the same mistake."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from tests.behaviour.layers import Entry
@@ -15,11 +16,15 @@ def shrink(stack: list[list[Entry]], todo: list[Step], fails: Fails) -> tuple[li
     before = -1
     while before != len(todo) + sum(map(len, stack)):
         before = len(todo) + sum(map(len, stack))
-        todo = _fewer(todo, lambda shorter: fails(stack, shorter))
+        todo = _fewer(todo, partial(fails, stack))
         for index in range(len(stack)):
             stack = _replace(stack, index, fails, todo)
-        stack = _fewer(stack, lambda shorter: bool(shorter) and fails(shorter, todo))
+        stack = _fewer(stack, partial(_fails_with_layers, fails, todo))
     return stack, todo
+
+
+def _fails_with_layers(fails: Fails, todo: Sequence[Step], stack: Sequence[Sequence[Entry]]) -> bool:
+    return bool(stack) and fails(stack, todo)
 
 
 def _replace(stack: list[list[Entry]], index: int, fails: Fails, todo: list[Step]) -> list[list[Entry]]:

@@ -13,7 +13,8 @@ _SMALL = 64  # bytes of content that are kept as they are, so that a report can 
 class Record(NamedTuple):
     """What a program can see of one name.
 
-    ``mtime_ns`` is None where it is younger than the run; ``peer`` is the first name of the file; ``ino`` is nobody else's to compare.
+    ``mtime_ns`` is None where it is younger than the run; ``peer`` is the first name of the file. ``ino`` is
+    not compared with another file system's.
     """
 
     mode: int

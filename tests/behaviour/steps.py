@@ -1,4 +1,4 @@
-"""Random operations as data: a step is a name and its arguments, so that a run can be repeated, cut down, and kept as a test.
+"""Random operations as data: a step is a name and its arguments, so that a run can be repeated, cut down and kept.
 
 ``apply`` does a step on one file system and says what a program got from it.
 """
@@ -36,7 +36,9 @@ def _opened(fs: Fs, path: bytes, flags: int, mode: int = 0o644) -> File:
     """Open a file, but nothing that would wait for a peer, and no directory: both are unsuitable."""
     with contextlib.suppress(OSError):
         kind = stat.S_IFMT(fs.stat(path).mode)
-        if kind not in (stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR and not flags & (os.O_ACCMODE | os.O_CREAT)):
+        if kind not in (stat.S_IFREG, stat.S_IFDIR) or (
+            kind == stat.S_IFDIR and not flags & (os.O_ACCMODE | os.O_CREAT)
+        ):
             raise _Unsuitable
     return fs.open(path, flags, mode)
 

@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, as the tests need them: by number, thread-wise, with the kernel's own answers."""
+"""System calls that Python has no function for, by number, for this thread alone, with the kernel's own answers."""
 
 import ctypes
 import os

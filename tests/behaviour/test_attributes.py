@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from tests.behaviour.conftest import Make
-from tests.behaviour.fs import errno_of, read_all, write_all
+from tests.behaviour.fs import Fs, errno_of, read_all, write_all
 from tests.behaviour.generator import acl
 from tests.behaviour.layers import BASE_TIME_NS, directory, file, special, symlink
 
@@ -29,8 +29,8 @@ BASE = [
 ]
 
 
-def mtime(fs: object, path: bytes) -> int:
-    return fs.lstat(path).mtime_ns  # type: ignore[attr-defined, no-any-return]
+def mtime(fs: Fs, path: bytes) -> int:
+    return fs.lstat(path).mtime_ns
 
 
 @pytest.mark.parametrize("when", [-62_135_596, -1.5, 0, 1.000000001, 2**33 + 0.25])
@@ -169,9 +169,7 @@ def test_supplementary_groups_count(make: Make) -> None:
         ("getxattr", (b"file", b"trusted.overlay.opaque"), errno.ENODATA),
     ],
 )
-def test_what_a_stranger_may_not_do(
-    make: Make, operation: str, arguments: tuple[object, ...], code: int
-) -> None:
+def test_what_a_stranger_may_not_do(make: Make, operation: str, arguments: tuple[object, ...], code: int) -> None:
     fs = make(BASE)
     with fs.caller(1000, 1000):
         assert errno_of(getattr(fs, operation), *arguments) == code

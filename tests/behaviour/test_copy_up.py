@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_opening_for_writing_without_a_write_changes_nothing(make: Make, flags: 
 
 def test_failed_operations_change_nothing(make: Make) -> None:
     fs = make(BASE)
-    for failing in (
+    failures: tuple[Callable[[], object], ...] = (
         lambda: fs.mkdir(b"a/b"),
         lambda: fs.rmdir(b"a"),
         lambda: fs.unlink(b"a/b"),
@@ -70,8 +71,9 @@ def test_failed_operations_change_nothing(make: Make) -> None:
         lambda: fs.link(b"a/b/file", b"big"),
         lambda: fs.rename(b"a", b"big"),
         lambda: fs.open(b"a/b/file", os.O_RDWR | os.O_CREAT | os.O_EXCL),
-    ):
-        with pytest.raises(OSError):  # noqa: PT011
+    )
+    for failing in failures:
+        with pytest.raises(OSError):
             failing()
     assert upper(fs) == set()
 
@@ -167,7 +169,10 @@ def test_the_lowers_are_never_written(make: Make) -> None:
 
     def state() -> dict[bytes, tuple[int, ...]]:
         return {
-            os.path.join(where, name): (*os.lstat(os.path.join(where, name))[:7], os.lstat(os.path.join(where, name)).st_ctime_ns)
+            os.path.join(where, name): (
+                *os.lstat(os.path.join(where, name))[:7],
+                os.lstat(os.path.join(where, name)).st_ctime_ns,
+            )
             for where, directories, files in os.walk(lower)
             for name in directories + files
         }

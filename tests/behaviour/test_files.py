@@ -246,7 +246,8 @@ def test_copy_file_range_copies_or_lets_the_caller_fall_back(make: Make) -> None
     try:
         done = os.copy_file_range(source.fd, target.fd, PAGE, 0, 0)
     except OSError as failure:
-        assert failure.errno in (errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS, errno.EINVAL)
+        if failure.errno not in (errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS, errno.EINVAL):
+            raise
     else:
         assert target.pread(PAGE, 0) == OLD[:done]
     source.close()
@@ -263,7 +264,8 @@ def test_seek_hole_and_seek_data_never_hide_data(make: Make) -> None:
         try:
             start = os.lseek(handle.fd, position, os.SEEK_DATA)
         except OSError as failure:
-            assert failure.errno == errno.ENXIO
+            if failure.errno != errno.ENXIO:
+                raise
             break
         end = os.lseek(handle.fd, start, os.SEEK_HOLE)
         seen += handle.pread(end - start, start)

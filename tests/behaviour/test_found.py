@@ -20,7 +20,10 @@ FINDS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
     ),
     "the default ACL takes the place of the umask": (
         [[directory(b"d", 0o777)]],
-        [("setxattr", b"d", DEFAULT_ACL, acl(7, 5, 2, 7, 7), 0), ("umask", 0o022, ("create", b"d/new", os.O_RDWR, 0o777, 1, 1))],
+        [
+            ("setxattr", b"d", DEFAULT_ACL, acl(7, 5, 2, 7, 7), 0),
+            ("umask", 0o022, ("create", b"d/new", os.O_RDWR, 0o777, 1, 1)),
+        ],
     ),
     "the data of a file that moved in a layer and moves again is found": (
         [[file(b"d", b"x"), directory(b"a")]],
@@ -38,6 +41,10 @@ CALLERS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
     "a stranger's write takes setuid off also when root has just truncated the file by opening it": (
         [[file(b"a", b"x", 0o6777)]],
         [("open", 3, b"a", os.O_RDONLY | os.O_TRUNC, 0), ("as", 1000, 1000, ("write", b"a", 0, 41, 10))],
+    ),
+    "a chown that changes nothing takes setuid off": (
+        [[file(b"a", b"x", 0o6777)]],
+        [("chown", b"a", -1, -1)],
     ),
 }
 

@@ -44,7 +44,9 @@ def test_numbers_stay_through_copy_up_and_remount(make: Make, change: object) ->
     for step in (fs.drop_caches, fs.remount):
         step()
         now = numbers(fs)
-        assert {path: now[path] for path in before if path in now} == {path: before[path] for path in before if path in now}
+        assert {path: now[path] for path in before if path in now} == {
+            path: before[path] for path in before if path in now
+        }
 
 
 @pytest.mark.parametrize("path", [b"file", b"dir", b"symlink", b"fifo", b"big"])
@@ -103,4 +105,17 @@ def test_an_open_file_has_the_number_of_its_name(make: Make) -> None:
     before = handle.status().ino
     handle.pwrite(b"x", 0)
     assert handle.status().ino == before == fs.lstat(b"link").ino
+    handle.close()
+
+
+@pytest.mark.parametrize("where", ["upper", "lower"])
+def test_an_open_file_that_lost_its_name_is_still_the_file_of_its_other_name(make: Make, where: str) -> None:
+    fs = make([file(b"lower", b"x"), hard_link(b"lower2", b"lower")])
+    write_all(fs, b"upper", b"x")
+    fs.link(b"upper", b"upper2")
+    fs.remount()
+    name = where.encode()
+    handle = fs.open(name, os.O_RDWR)
+    fs.unlink(name)
+    assert fs.lstat(name + b"2").ino == handle.status().ino
     handle.close()

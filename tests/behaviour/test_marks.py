@@ -1,4 +1,4 @@
-"""The marks of the merge, seen and forged from inside: they are hidden, and what looks like one is an ordinary thing."""
+"""The marks of the merge, seen and forged from inside: hidden, and what looks like one is an ordinary thing."""
 
 import errno
 import os
@@ -87,7 +87,8 @@ def test_an_overlay_can_be_made_inside_and_shows_its_own_whiteouts(make: Make) -
     try:
         syscalls.mount(b"inner", fs.path(b"mnt"), b"overlay", 0, places)
     except OSError as failure:
-        assert failure.errno == errno.EINVAL  # neither can hold the upper of another, and it says so
+        if failure.errno != errno.EINVAL:  # it cannot hold the upper of another, and says so
+            raise
         return
     try:
         os.unlink(fs.path(b"mnt/a"))

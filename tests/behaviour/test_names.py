@@ -23,7 +23,9 @@ BASE = [
 
 
 def test_the_layers_are_seen_merged(make: Make) -> None:
-    fs = make([file(b"a", b"1"), file(b"b", b"1"), file(b"d/x", b"1")], [file(b"b", b"2"), whiteout(b"a"), file(b"d/y", b"2")])
+    fs = make(
+        [file(b"a", b"1"), file(b"b", b"1"), file(b"d/x", b"1")], [file(b"b", b"2"), whiteout(b"a"), file(b"d/y", b"2")]
+    )
     assert names(fs) == {b"b", b"d"}
     assert names(fs, b"d") == {b"x", b"y"}
     assert read_all(fs, b"b") == b"2"

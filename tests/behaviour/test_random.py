@@ -1,6 +1,6 @@
 """Random operations, a little of them: long runs are ``python -m tests.behaviour.random_ops``.
 
-A plain directory is right. overlayfs runs against it as well, which is what shows that the steps and the comparison are sound.
+A plain directory is right. overlayfs runs against it as well: that shows that the steps and the comparison are sound.
 """
 
 import os
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.behaviour.random_ops import as_test, episode, smallest
-from tests.behaviour.random_ops import Found
+from tests.behaviour.random_ops import Found, as_test, episode, smallest
 
 
 @pytest.mark.parametrize("seed", range(20))

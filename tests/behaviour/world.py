@@ -1,7 +1,7 @@
 """The same steps on several file systems side by side; the first one is what is right.
 
-After each step the answers are compared, after every few the trees. Ours is also compared with itself after a remount, and its layers
-are shown to the kernel's overlayfs, which must see the same tree.
+After each step the answers are compared, after every few the trees. Ours is also compared with itself remounted, and
+its layers are shown to the kernel's overlayfs, which must see the same tree.
 """
 
 import contextlib
@@ -139,7 +139,7 @@ class World:
                 self._same_files(player, wanted, found)
 
     def _same_files(self, player: Player, wanted: snapshot.Tree, found: snapshot.Tree) -> None:
-        """A file has one number for life. Which file it is, the first file system says: on tmpfs no number is used again."""
+        """A file has one number for life. Which file it is says the first of them: on tmpfs no number comes twice."""
         known = self._numbers_of[player.name]
         for path, record in found.items():
             number = known.setdefault(wanted[path].ino, record.ino)
@@ -206,7 +206,9 @@ def _linked_names(lowers: Sequence[bytes]) -> set[bytes]:
     return found
 
 
-def replay(base: bytes, stack: Sequence[Sequence[Entry]], todo: Sequence[Step], names: Sequence[str], every: int = 1) -> None:
+def replay(
+    base: bytes, stack: Sequence[Sequence[Entry]], todo: Sequence[Step], names: Sequence[str], every: int = 1
+) -> None:
     """Do the steps over a file system of memory that is mounted on ``base`` meanwhile. Raises Mismatch."""
     syscalls.mount(b"scratch", base, b"tmpfs")
     try:
