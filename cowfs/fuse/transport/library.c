@@ -6,9 +6,11 @@
  */
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 312
+/* Newer headers declare the versioned function, with a const that came later; ours is declared where it is defined. */
+#define fuse_session_new_versioned declared_by_the_header
 #include <dlfcn.h>
-#include <errno.h>
 #include <fuse3/fuse_lowlevel.h>
+#undef fuse_session_new_versioned
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,10 +158,12 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 }
 
 /* libfuse 3.17 and later: the headers call this one. */
-struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op, size_t op_size,
-                                                void *version, void *userdata)
+struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
+                                                size_t op_size, const void *version, void *userdata);
+struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
+                                                size_t op_size, const void *version, void *userdata)
 {
-    struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *, void *) =
+    struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, const void *, void *) =
         dlsym(RTLD_NEXT, "fuse_session_new_versioned");
     struct fuse_lowlevel_ops *ours = completed(op, op_size);
     return ours ? real(args, ours, sizeof *ours, version, userdata) : real(args, op, op_size, version, userdata);
