@@ -9,9 +9,14 @@
     in the upper      none                  plain                 passthrough
 
 One inode is never open both ways at once, which the kernel would answer with EIO.
+
+Of writes to a mapping nobody tells the kernel's FUSE side: while a file in passthrough is open for reading and writing,
+as a shared mapping for writing needs it, its attributes must not be kept (``is_mappable``).
 """
 
 import logging
+import os
+from dataclasses import dataclass
 from typing import Final
 
 from cowfs.fuse.transport.library import Library
@@ -19,9 +24,16 @@ from cowfs.fuse.transport.passthrough import Passthrough
 from cowfs.state.handles import Handle
 from cowfs.state.nodes import Node
 
-FIRST_DIRECTORY: Final = 1 << 16  # numbers of open directories, apart from those of files (library.c: HANDLES)
+FIRST_DIRECTORY: Final = 1 << 20  # numbers of open directories, apart from those of files (library.c: HANDLES)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Backing:
+    number: int  # the kernel's
+    users: int = 0  # handles
+    mappable: bool = False  # one of them was opened for reading and writing
 
 
 class Backings:
@@ -30,15 +42,19 @@ class Backings:
     def __init__(self, passthrough: Passthrough, library: Library) -> None:
         self._passthrough = passthrough
         self._library = library
-        self._ids: dict[Node, tuple[int, int]] = {}  # node -> id, number of handles
+        self._open: dict[Node, _Backing] = {}
 
-    def opened(self, handle: Handle) -> bool:
-        """Decide how a new handle is opened; True where the kernel may keep its cache of the file."""
+    def is_mappable(self, node: Node) -> bool:
+        """May somebody write to the file through a mapping that the kernel's FUSE side does not see?"""
+        backing = self._open.get(node)
+        return backing is not None and backing.mappable
+
+    def opened(self, handle: Handle, flags: int) -> bool:
+        """Decide how a new handle is opened, by ``flags``; True where the kernel may keep its cache of the file."""
         node = handle.node
-        known = self._ids.get(node)
+        known = self._open.get(node)
         if known is not None:
-            self._ids[node] = (known[0], known[1] + 1)
-            self._mark(handle, known[0])
+            self._use(known, handle, flags)
             return True
         if not handle.on_upper or node.data is not None or handle.fd >= FIRST_DIRECTORY:
             return handle.same_version
@@ -51,20 +67,23 @@ class Backings:
         except OSError as failure:
             log.info("no passthrough for a file: %s", failure)
             return False
-        self._ids[node] = (backing, 1)
-        self._mark(handle, backing)
+        known = self._open[node] = _Backing(backing)
+        self._use(known, handle, flags)
         return True
 
     def released(self, handle: Handle) -> None:
         """A handle that was opened in passthrough is closed; the last one gives the id back."""
-        backing, users = self._ids.pop(handle.node)
-        if users > 1:
-            self._ids[handle.node] = (backing, users - 1)
-        else:
-            self._passthrough.forget(backing)
+        backing = self._open[handle.node]
+        backing.users -= 1
+        if not backing.users:
+            del self._open[handle.node]
+            self._passthrough.forget(backing.number)
         self._library.set_backing(handle.fd, 0)
         handle.backing = None
 
-    def _mark(self, handle: Handle, backing: int) -> None:
-        handle.backing = backing
-        self._library.set_backing(handle.fd, backing)
+    def _use(self, backing: _Backing, handle: Handle, flags: int) -> None:
+        backing.users += 1
+        if flags & os.O_ACCMODE == os.O_RDWR:
+            backing.mappable = False
+        handle.backing = backing.number
+        self._library.set_backing(handle.fd, backing.number)

@@ -1,4 +1,4 @@
-"""Whether a directory can be mounted on or unmounted from, said in words before anything is tried."""
+"""Whether a directory can be mounted on or unmounted from, said in words before anything is tried; what is mounted."""
 
 import os
 from pathlib import Path
@@ -30,17 +30,35 @@ def check_root() -> None:
 
 
 def check_mounted(mountpoint: Path) -> None:
-    """Raise MountError where ``mountpoint`` is not a mount of ours."""
-    wanted = os.fsencode(os.path.realpath(mountpoint))
-    for line in Path("/proc/self/mounts").read_bytes().splitlines():
-        _, where, kind, *_ = line.split(b" ")
-        if kind == TYPE.encode() and _unescaped(where) == wanted:
-            return
-    raise MountError(f"{mountpoint}: no cowfs mount there")
+    """Raise MountError where ``mountpoint`` is not a mount of ours, alive or dead."""
+    kind, _ = _topmost(Path(os.path.realpath(mountpoint)))
+    if kind != TYPE.encode():
+        raise MountError(f"{mountpoint}: no cowfs mount there")
+
+
+def device_at(mountpoint: Path) -> int | None:
+    """The device number of the mount on ``mountpoint``, which has no symbolic links in it; None where there is none.
+
+    Asks the kernel's table: a stat would ask the mount, which may be dead, or ourselves.
+    """
+    _, device = _topmost(mountpoint)
+    return device
+
+
+def _topmost(mountpoint: Path) -> tuple[bytes, int | None]:
+    """File system type and device number of the mount that hides the others on ``mountpoint``."""
+    wanted = os.fsencode(mountpoint)
+    for line in reversed(Path("/proc/self/mountinfo").read_bytes().splitlines()):
+        before, _, after = line.partition(b" - ")
+        _, _, device, _, where, *_ = before.split(b" ")
+        if _unescaped(where) == wanted:
+            major, minor = device.split(b":")
+            return after.split(b" ")[0], os.makedev(int(major), int(minor))
+    return b"", None
 
 
 def _unescaped(field: bytes) -> bytes:
-    """A field of /proc/mounts: space, tab, newline and backslash are octal there (getmntent(3))."""
+    """A field of mountinfo: space, tab, newline and backslash are octal there (proc(5))."""
     for character in b" \t\n\\":
         field = field.replace(b"\\%03o" % character, bytes([character]))
     return field

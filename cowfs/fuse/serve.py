@@ -5,17 +5,19 @@ happen in the child, so whoever starts a mount pays for neither. A mount ends by
 its mount namespace; the process always ends with it.
 """
 
+import contextlib
 import ctypes
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cowfs.errors import CowfsError, MountError, PrivilegeError
-from cowfs.fuse.transport import Levers, wanted
+from cowfs.fuse.transport import Levers, handshake, wanted
 from cowfs.fuse.transport.library import Library
 from cowfs.options import MountOptions
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 DEVICE: Final = "/dev/fuse"
 _PR_SET_PDEATHSIG: Final = 1
-_MNT_DETACH: Final = 2
 _LIVE: Final = b"\0"
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -38,10 +39,11 @@ def start(options: MountOptions, mountpoint: Path, *, detach: bool, log: Path | 
     """
     check_device()
     ready, said = os.pipe()
+    caller = os.getpid()
     pid = os.fork()
     if not pid:
         os.close(ready)
-        _child(options, mountpoint, said, detach=detach, log=log)
+        _child(options, mountpoint, said, caller if not detach else None, log)
     os.close(said)
     with os.fdopen(ready, "rb") as answers:
         answer = answers.read()
@@ -58,15 +60,19 @@ def serve(options: MountOptions, mountpoint: Path, ready: int) -> None:
 
     Writes one zero byte to the descriptor ``ready`` when the mount is live, or why it is not, and closes it.
     """
+    answers = [ready]
+
+    def say(word: bytes) -> None:
+        if answers:
+            os.write(answers[0], word)
+            os.close(answers.pop())
+
     try:
-        session = _mount(options, mountpoint)
+        _mount(options, mountpoint).run(lambda: say(_LIVE))
     except BaseException as failure:
-        os.write(ready, _reason(failure, mountpoint).encode())
-        os.close(ready)
+        say(_reason(failure, mountpoint).encode(errors="surrogateescape"))
         raise
-    os.write(ready, _LIVE)
-    os.close(ready)
-    session.run()
+    say(os.fsencode(f"{mountpoint}: it was unmounted before it was live"))
 
 
 def serve_here(options: MountOptions, mountpoint: Path) -> None:
@@ -80,11 +86,11 @@ def serve_here(options: MountOptions, mountpoint: Path) -> None:
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
-    """umount2(2). Raises MountError: not mounted, busy, not permitted."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(os.fsencode(mountpoint), _MNT_DETACH if lazy else 0):
-        code = ctypes.get_errno()
-        raise MountError(f"{mountpoint}: cannot be unmounted: {os.strerror(code)}")
+    """End a mount; ``lazy``: even if it is busy. Raises MountError: not mounted, busy, not permitted."""
+    try:
+        handshake.unmount(mountpoint, lazy=lazy)
+    except OSError as failure:
+        raise MountError(f"{mountpoint}: cannot be unmounted: {failure.strerror}") from None
 
 
 def check_device() -> None:
@@ -97,13 +103,16 @@ def check_device() -> None:
         raise PrivilegeError(f"{DEVICE} cannot be opened: {failure.strerror} (run as root)") from None
 
 
-def _child(options: MountOptions, mountpoint: Path, said: int, *, detach: bool, log: Path | None) -> NoReturn:
+def _child(options: MountOptions, mountpoint: Path, said: int, caller: int | None, log: Path | None) -> NoReturn:
     status = 1
     try:
-        if detach:
+        if caller is None:
             os.setsid()
+            _close_strangers()
         else:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != caller:
+                os._exit(status)  # it ended before the kernel was told
         _stand_alone(log)
         serve(options, mountpoint, said)
         status = 0
@@ -128,6 +137,17 @@ def _stand_alone(log: Path | None) -> None:
     os.chdir("/")
 
 
+def _close_strangers() -> None:
+    """Close what came here through exec: a pipe's other end, a shell's lock, which would be held as long as the mount.
+
+    What this program opened itself is meant to be kept, and close-on-exec, as all that Python opens.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                os.close(int(name))
+
+
 def _reason(failure: BaseException, mountpoint: Path) -> str:
     if isinstance(failure, CowfsError):
         return str(failure)
@@ -140,6 +160,8 @@ def _reason(failure: BaseException, mountpoint: Path) -> str:
 def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     # Who asks for the end now has to wait until the session can leave no mount behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each open file of each user of the mount is one here
     levers = Levers(wanted(options.transport))
     library = _load_library(levers)
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time

@@ -1,20 +1,21 @@
 """One mounted overlay: pyfuse3 between its start and its end, and the transport around it."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pyfuse3
 import trio
 
-from cowfs.errors import MountError
-from cowfs.fuse import state
+from cowfs.fuse import mountpoints, state
 from cowfs.fuse.backings import Backings
 from cowfs.fuse.extras import Extras
 from cowfs.fuse.operations import Operations
-from cowfs.fuse.serve import ENDING, unmount
+from cowfs.fuse.serve import ENDING
 from cowfs.fuse.transport import Levers, handshake, waiting
 from cowfs.fuse.transport.library import Library
 from cowfs.fuse.transport.passthrough import Passthrough
@@ -36,18 +37,21 @@ class Session:
         """Open the layers and mount. Raises OSError, and RuntimeError where libfuse refuses."""
         self.levers = levers
         self._options = options
-        self._mountpoint = mountpoint
+        self._mountpoint = Path(os.path.realpath(mountpoint))  # before it asks ourselves
+        self._device: int | None = None  # of the mount, once there is one
         self._library = library
         self._connection: handshake.Connection | None = None
-        self._asked_to_end = False
+        self._on_live: Callable[[], None] = lambda: None
+        self._failure: BaseException | None = None
         self._state: Path | None = None
+        self._begun = False  # libfuse has a session
         self._overlay = Overlay(options)
         self._operations = Operations(self._overlay)
         try:
             self._prepare_library()
             self._connect()
         except BaseException:
-            self._overlay.close()
+            self._leave()
             raise
 
     def _prepare_library(self) -> None:
@@ -72,10 +76,13 @@ class Session:
                 self.levers.refuse("handshake", str(failure))
             else:
                 self._connection = connection
+                self._device = mountpoints.device_at(self._mountpoint)
                 self._operations.umask_is_ours = True
                 where, options = connection.path, set(pyfuse3.default_options) & {"default_permissions"}
         self._operations.on_init = self._connected
         pyfuse3.init(self._operations, where, options)
+        self._begun = True
+        self._device = mountpoints.device_at(self._mountpoint)
         if self._library is not None and "extras" in self.levers.asked:
             if self._library.answers:
                 self.levers.enable("extras")
@@ -91,9 +98,15 @@ class Session:
 
     def _connected(self) -> None:
         """Libfuse handles INIT: the first request of all, before any that a program caused."""
-        if self._connection is not None:
-            self._finish_handshake(self._connection)
-        self._state = state.publish(self._mountpoint, {"levers": self.levers.report()})
+        try:
+            if self._connection is not None:
+                self._finish_handshake(self._connection)
+            if self._device is not None:
+                self._state = state.publish(self._device, self._mountpoint, {"levers": self.levers.report()})
+            self._on_live()
+        except BaseException as failure:  # pyfuse3 would drop it and go on
+            self._failure = failure
+            pyfuse3.terminate()
 
     def _finish_handshake(self, connection: handshake.Connection) -> None:
         connection.answer()
@@ -115,18 +128,47 @@ class Session:
                 self._operations.backings = Backings(passthrough, self._library)
                 self.levers.enable("passthrough")
 
-    def run(self) -> None:
-        """Serve until the mount ends or a signal asks for it; unmount, close the layers."""
+    def run(self, on_live: Callable[[], None] | None = None) -> None:
+        """Serve until the mount ends or a signal asks for it; unmount, close the layers.
+
+        ``on_live`` is called when the kernel takes requests.
+        """
+        if on_live is not None:
+            self._on_live = on_live
         try:
             trio.run(self._serve)
+            if self._failure is not None:
+                raise self._failure
         finally:
-            if self._state is not None:
-                self._state.unlink(missing_ok=True)
-            if self._connection is not None and self._asked_to_end:
-                with contextlib.suppress(MountError):
-                    unmount(self._mountpoint, lazy=True)
-            pyfuse3.close(unmount=self._connection is None)
-            self._overlay.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close everything, and unmount where nobody did: what nobody serves would answer ENOTCONN for ever.
+
+        In this order: an unmount writes back what is dirty, and would wait for us.
+        """
+        if self._state is not None:
+            self._state.unlink(missing_ok=True)
+        if self._connection is not None:
+            self._connection.close()
+        if self._begun:
+            pyfuse3.close(unmount=False)
+        with contextlib.suppress(OSError):
+            self._unmount()
+        self._overlay.close()
+
+    def _unmount(self) -> None:
+        if self._device is not None and mountpoints.device_at(self._mountpoint) == self._device:
+            handshake.unmount(self._mountpoint, lazy=True)
+
+    def _write_back(self) -> None:
+        """What was written through shared mappings comes as requests of the kernel's own; wait for them."""
+        if self._device is not None and mountpoints.device_at(self._mountpoint) == self._device:
+            root = os.open(self._mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                ctypes.CDLL(None).syncfs(root)
+            finally:
+                os.close(root)
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -138,12 +180,13 @@ class Session:
         with trio.open_signal_receiver(*ENDING) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             async for _ in signals:
-                self._asked_to_end = True
+                with contextlib.suppress(OSError):
+                    await trio.to_thread.run_sync(self._write_back, abandon_on_cancel=True)
                 pyfuse3.terminate()
 
 
 def _mount_options(options: MountOptions) -> set[str]:
-    flags = {"default_permissions", f"fsname={options.source}", "subtype=cowfs"}
+    flags = {"default_permissions", f"fsname={_escaped(options.source)}", "subtype=cowfs"}
     if options.allow_other:
         flags.add("allow_other")
     flags.add("suid" if options.allow_suid else "nosuid")
@@ -151,3 +194,9 @@ def _mount_options(options: MountOptions) -> set[str]:
     if not options.writable:
         flags.add("ro")
     return flags
+
+
+def _escaped(source: str) -> str:
+    """For libfuse, which splits at commas, and pyfuse3, which takes ASCII."""
+    ascii_only = source.encode("ascii", "replace").decode()
+    return ascii_only.replace("\\", "\\\\").replace(",", "\\,")

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cowfs import ondisk
+from cowfs.fuse import mountpoints
 
 
-def publish(mountpoint: Path, facts: dict[str, Any]) -> Path | None:
-    """Write the file of the mount at ``mountpoint``; None where /run cannot be written, which costs only the report."""
-    device = _device_of(mountpoint)
-    if device is None:
-        return None
-    path = Path(ondisk.MOUNTS, f"{os.minor(device)}.json")
-    record = {"pid": os.getpid(), "started": _start_time(os.getpid()), "mountpoint": os.fsdecode(mountpoint), **facts}
+def publish(device: int, mountpoint: Path, facts: dict[str, Any]) -> Path | None:
+    """Write the file of the mount ``device``; None where /run cannot be written, which costs only the report."""
+    path = _file_of(device)
+    record = {"pid": os.getpid(), "started": _start_time(os.getpid()), "mountpoint": os.fspath(mountpoint), **facts}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -33,23 +31,18 @@ def publish(mountpoint: Path, facts: dict[str, Any]) -> Path | None:
 
 def read(mountpoint: Path) -> dict[str, Any] | None:
     """What the process that serves ``mountpoint`` wrote; None where there is none, or it is gone."""
-    path = Path(ondisk.MOUNTS, f"{os.minor(os.stat(mountpoint).st_dev)}.json")
+    device = mountpoints.device_at(Path(os.path.realpath(mountpoint)))
+    if device is None:
+        return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(_file_of(device).read_text())
     except (OSError, ValueError):
         return None
     return record if _start_time(record.get("pid", 0)) == record.get("started") else None
 
 
-def _device_of(mountpoint: Path) -> int | None:
-    """From mountinfo: to ask the mount itself would be to wait for ourselves."""
-    wanted = os.fspath(mountpoint)
-    for line in reversed(Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()):
-        fields = line.split(" ")
-        if fields[4].encode().decode("unicode_escape") == wanted:
-            major, minor = fields[2].split(":")
-            return os.makedev(int(major), int(minor))
-    return None
+def _file_of(device: int) -> Path:
+    return Path(ondisk.MOUNTS, f"{os.minor(device)}.json")
 
 
 def _start_time(pid: int) -> str | None:

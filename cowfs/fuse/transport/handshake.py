@@ -8,7 +8,9 @@ libfuse's own answer then reaches the kernel as one to a request that is done: E
 and flags: include/uapi/linux/fuse.h.
 """
 
+import contextlib
 import ctypes
+import errno
 import os
 import select
 import socket
@@ -26,6 +28,7 @@ _OUT_HEADER: Final = struct.Struct("<IiQ")
 _MINOR: Final = 40  # the protocol that knows passthrough
 _MAX_WRITE: Final = 1 << 20
 _INIT_TIMEOUT: Final = 5000  # milliseconds
+_MNT_DETACH: Final = 2
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 
 ASYNC_READ, ATOMIC_O_TRUNC, BIG_WRITES, DONT_MASK = 1 << 0, 1 << 3, 1 << 5, 1 << 6
@@ -60,22 +63,16 @@ class Connection:
     """A mount of ours whose INIT was read and not answered yet."""
 
     device: int
-    mountpoint: Path
     unique: int
     readahead: int
     flags: int  # what we answer, of what the kernel offered; 64 bits
-    ours: socket.socket
-    theirs: socket.socket
+    socket: socket.socket  # our end; INIT waits in it for libfuse
+    descriptor: int  # what libfuse reads: the socket's other end, and after ``answer`` the device; libfuse's to close
 
     @property
     def path(self) -> str:
         """What pyfuse3.init takes for a mount point."""
-        return f"/dev/fd/{self.theirs.fileno()}"
-
-    @property
-    def descriptor(self) -> int:
-        """The descriptor that libfuse reads: the socket's, and after ``answer`` the device's."""
-        return self.theirs.fileno()
+        return f"/dev/fd/{self.descriptor}"
 
     def answer(self) -> None:
         """Answer INIT, and put the device where libfuse reads. To be called by ``Operations.init``."""
@@ -95,31 +92,43 @@ class Connection:
             0,
         )
         os.write(self.device, _OUT_HEADER.pack(_OUT_HEADER.size + len(out), 0, self.unique) + out)
-        os.dup2(self.device, self.theirs.fileno(), inheritable=False)
+        os.dup2(self.device, self.descriptor, inheritable=False)
+        self.close()
 
     def close(self) -> None:
-        """Close what is left; the kernel ends the connection when libfuse's descriptor is closed, too."""
-        os.close(self.device)
-        self.ours.close()
-        self.theirs.close()
+        """Close what is not libfuse's. The kernel ends the connection when libfuse's descriptor is closed, too."""
+        if self.device >= 0:
+            os.close(self.device)
+            self.device = -1
+            self.socket.close()
 
 
 def connect(options: MountOptions, mountpoint: Path, *, passthrough: bool) -> Connection:
-    """Mount and read INIT. Raises HandshakeFailed; nothing is mounted then."""
+    """Mount and read INIT. Raises HandshakeFailed, or OSError where no other way would do; nothing is mounted then."""
     extra = (PASSTHROUGH if passthrough else 0) | (AUTO_INVAL_DATA if options.live_lower else 0)
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         _mount(device, options, mountpoint)
     except OSError as failure:
         os.close(device)
+        if failure.errno != errno.EPERM:
+            raise
         raise HandshakeFailed(f"mount: {failure.strerror}") from None
     try:
-        return _read_init(device, mountpoint, _WANTED | extra)
+        return _read_init(device, _WANTED | extra)
     except BaseException:
-        libc = ctypes.CDLL(None)
-        libc.umount2(os.fsencode(mountpoint), 2)
         os.close(device)
+        with contextlib.suppress(OSError):
+            unmount(mountpoint, lazy=True)
         raise
+
+
+def unmount(mountpoint: Path, *, lazy: bool) -> None:
+    """umount2(2). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(mountpoint), _MNT_DETACH if lazy else 0):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), os.fspath(mountpoint))
 
 
 def _mount(device: int, options: MountOptions, mountpoint: Path) -> None:
@@ -132,10 +141,10 @@ def _mount(device: int, options: MountOptions, mountpoint: Path) -> None:
     source = os.fsencode(options.source)
     if libc.mount(source, os.fsencode(mountpoint), b"fuse.cowfs", ctypes.c_ulong(flags), data.encode()):
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, os.strerror(code), os.fspath(mountpoint))
 
 
-def _read_init(device: int, mountpoint: Path, wanted: int) -> Connection:
+def _read_init(device: int, wanted: int) -> Connection:
     poll = select.poll()
     poll.register(device, select.POLLIN)
     if not poll.poll(_INIT_TIMEOUT):
@@ -150,4 +159,4 @@ def _read_init(device: int, mountpoint: Path, wanted: int) -> Connection:
     struct.pack_into("<I", request, _HEADER.size + 12, low & ~SPLICES & 0xFFFFFFFF)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.send(request)
-    return Connection(device, mountpoint, unique, readahead, offered & wanted, ours, theirs)
+    return Connection(device, unique, readahead, offered & wanted, ours, theirs.detach())

@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HANDLES (1 << 16)          /* file handles are descriptors; directories are numbered from here on */
+#define HANDLES (1 << 20)          /* file handles are descriptors; directories are numbered from here on */
+#define FOPEN_DIRECT_IO (1u << 0)
 #define FOPEN_KEEP_CACHE (1u << 1)
 #define FOPEN_CACHE_DIR (1u << 3)
 #define FOPEN_PASSTHROUGH (1u << 7)
@@ -62,8 +63,8 @@ static struct open_out opened(const struct fuse_file_info *fi)
     } else if (backing[fi->fh]) {
         out.open_flags = FOPEN_PASSTHROUGH;
         out.backing_id = backing[fi->fh];
-    } else if (fi->keep_cache) {
-        out.open_flags = FOPEN_KEEP_CACHE;
+    } else {
+        out.open_flags = (fi->keep_cache ? FOPEN_KEEP_CACHE : 0) | (fi->direct_io ? FOPEN_DIRECT_IO : 0);
     }
     return out;
 }
