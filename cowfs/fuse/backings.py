@@ -84,6 +84,6 @@ class Backings:
     def _use(self, backing: _Backing, handle: Handle, flags: int) -> None:
         backing.users += 1
         if flags & os.O_ACCMODE == os.O_RDWR:
-            backing.mappable = False
+            backing.mappable = True
         handle.backing = backing.number
         self._library.set_backing(handle.fd, backing.number)

@@ -64,6 +64,8 @@ class Operations(pyfuse3.Operations):
         if reply is None:
             timeout = convert.LIVE if self._live and not node.on_upper else convert.FOREVER
             reply = convert.entry_attributes(self.overlay.attr(node), timeout)
+            if self.backings is not None and self.backings.is_mappable(node):
+                reply.attr_timeout = 0
             if not self._live and not any(handle.writable for handle in node.handles):
                 node.reply = reply
         return cast(EntryAttributes, reply)
@@ -187,19 +189,19 @@ class Operations(pyfuse3.Operations):
             await self._bring_data(node, needed=False)
         elif flags & os.O_ACCMODE != os.O_RDONLY and self.overlay.options.copy_up_on_open:
             await self._bring_data(node, needed=True)
-        return self._opened(self.overlay.open(node, flags, self._caller(ctx)))
+        return self._opened(self.overlay.open(node, flags, self._caller(ctx)), flags)
 
     @immediate
     def create(
         self, parent: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         handle = self.overlay.create(self._table[parent], name, mode, self._caller(ctx))
-        info = self._opened(handle)
+        info = self._opened(handle, flags)
         return info, self._known(handle.node)
 
-    def _opened(self, handle: Handle) -> FileInfo:
+    def _opened(self, handle: Handle, flags: int) -> FileInfo:
         self._handles[handle.fd] = handle
-        keep_cache = handle.same_version if self.backings is None else self.backings.opened(handle)
+        keep_cache = handle.same_version if self.backings is None else self.backings.opened(handle, flags)
         return FileInfo(fh=FileHandleT(handle.fd), keep_cache=keep_cache)
 
     @immediate
