@@ -1,10 +1,17 @@
 """What every test is held to: no logged warning, no child process, no mount below its own directory."""
 
+import contextlib
 import logging
 import os
 from pathlib import Path
 
 import pytest
+
+from cowfs.fuse.transport.library import Library
+
+# Before any test module imports pyfuse3: the file system processes that tests fork are to find its functions first.
+with contextlib.suppress(OSError):
+    Library()
 
 
 @pytest.fixture(autouse=True)
