@@ -1,0 +1,76 @@
+"""scripts/cowrun and its fellows: when they set up, and what they run; with a set-up and a command that only say so."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+SETUP = '#!/bin/sh\nhere=$(readlink -f -- "$0")\n. "${here%/*}/lib.sh"\necho set up\nfingerprint >"$venv/stamp"\n'
+COMMAND = '#!/bin/sh\necho "${0##*/}" "$@"\nexit 7\n'
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    top = tmp_path / "a checkout"
+    shutil.copytree(TOP / "scripts", top / "scripts", symlinks=True)
+    (top / "pyproject.toml").write_text("one")
+    programs = {"scripts/setup": SETUP} | {f".venv/bin/{name}": COMMAND for name in ("cowfs", "cowrun", "cowdiff")}
+    for name, text in programs.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    return top
+
+
+def call(program: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["cowfs", "cowrun", "cowdiff"])
+def test_the_first_call_sets_up_and_the_second_does_not(checkout, name):
+    program = checkout / "scripts" / name
+    assert call(program, "a b", "").stdout == f"set up\n{name} a b \n"
+    done = call(program, "c")
+    assert (done.stdout, done.stderr, done.returncode) == (f"{name} c\n", "", 7)
+
+
+def test_it_can_be_called_by_a_link_from_elsewhere(checkout, tmp_path):
+    (tmp_path / "cowdiff").symlink_to(checkout / "scripts" / "cowdiff")
+    assert call(tmp_path / "cowdiff").stdout == "set up\ncowdiff\n"
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "setup.py", "cowfs/fuse/transport/library.c"])
+def test_it_sets_up_again_when_what_it_was_built_from_changes(checkout, file):
+    call(checkout / "scripts/cowrun")
+    path = checkout / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("two")
+    assert call(checkout / "scripts/cowrun").stdout == "set up\ncowrun\n"
+    assert call(checkout / "scripts/cowrun").stdout == "cowrun\n"
+
+
+def test_it_sets_up_again_when_the_checkout_has_moved(checkout, tmp_path):
+    call(checkout / "scripts/cowrun")
+    moved = checkout.rename(tmp_path / "moved")
+    assert call(moved / "scripts/cowrun").stdout == "set up\ncowrun\n"
+
+
+@pytest.mark.parametrize("left", ["", "\n", "half"])
+def test_a_stamp_that_is_not_whole_is_none(checkout, left):
+    (checkout / ".venv/stamp").write_text(left)
+    assert call(checkout / "scripts/cowrun").stdout == "set up\ncowrun\n"
+
+
+def test_a_set_up_that_fails_ends_the_call(checkout):
+    (checkout / "scripts/setup").write_text("#!/bin/sh\necho 'setup: no' >&2\nexit 3\n")
+    done = call(checkout / "scripts/cowrun")
+    assert (done.stdout, done.stderr, done.returncode) == ("", "setup: no\n", 3)
+
+
+def test_every_script_is_a_shell_script_without_mistakes():
+    for path in sorted((TOP / "scripts").iterdir()):
+        shell = path.read_text().splitlines()[0].removeprefix("#!") if path.suffix != ".sh" else "/bin/sh"
+        assert call(Path(shell), "-n", str(path)).stderr == ""
