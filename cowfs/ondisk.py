@@ -16,6 +16,9 @@ METACOPY: Final = b"metacopy"  # on a regular file: its data is still in a lower
 ORIGIN: Final = b"origin"  # the encoded file handle of the lower file that this was copied up from
 IMPURE: Final = b"impure"  # on a directory: "y" says that it may hold files with an origin
 NLINK: Final = b"nlink"  # on an index entry: the link count of the merged file relative to upper or lower
+PARTIAL: Final = (
+    b"partial"  # beside metacopy: written parts of the data are here; the value: how much of the lower counts
+)
 UPPER: Final = b"upper"  # on a directory index entry: the encoded handle of the upper directory
 UUID: Final = b"uuid"  # on the upper root: the uuid of the overlay
 ESCAPE: Final = b"overlay."  # "trusted.overlay.overlay.X" is how a layer stores an ordinary "trusted.overlay.X"

@@ -151,8 +151,8 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         node = self._table[inode]
         changes = convert.changes(attr, fields)
-        if changes.size is not None:
-            await self._bring_data(node, needed=changes.size > 0)
+        # Whatever changes, not while a copy of the data is under way: it restores the times that it found.
+        await self._bring_data(node, needed=bool(changes.size) and not self._in_parts(node))
         self.overlay.setattr(node, changes, self._caller(ctx), by_handle=fh is not None)
         return self._entry(node)
 
@@ -206,16 +206,24 @@ class Operations(pyfuse3.Operations):
 
     @immediate
     def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        handle = self._handles[fh]
+        if handle.node.partial is not None:
+            return self.overlay.read_parts(handle, off, size)
         return os.pread(fh, size, off)
 
     @waiting
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         handle = self._handles[fh]
-        if not handle.on_upper:
-            await self._bring_data(handle.node, needed=True)
+        if self._filling or not handle.on_upper:
+            await self._bring_data(handle.node, needed=not handle.on_upper and not self._in_parts(handle.node))
         if not handle.on_upper or handle.kill_privileges:
             self.overlay.prepare_write(handle)
+        if handle.node.partial is not None:
+            return self.overlay.write_parts(handle, off, buf)
         return os.pwrite(fh, buf, off)
+
+    def _in_parts(self, node: Node) -> bool:
+        return node.partial is not None or self.overlay.comes_in_parts(node)
 
     async def flush(self, fh: FileHandleT) -> None:
         raise pyfuse3.FUSEError(errno.ENOSYS)  # asked once, then never again: nothing is buffered here
@@ -239,11 +247,23 @@ class Operations(pyfuse3.Operations):
         finally:
             self.busy -= 1
 
+    def must_wait(self, node: Node, *, whole: bool) -> bool:
+        """Is a copy of the node's data under way, or, where it has to be ``whole``, a long one to be made?"""
+        return node in self._filling or (whole and self._is_long(node))
+
+    async def bring_data(self, node: Node, *, whole: bool) -> None:
+        """Make that copy."""
+        await self._bring_data(node, needed=whole)
+
+    def _is_long(self, node: Node) -> bool:
+        is_whole = node.on_upper and node.data is None
+        return not is_whole and self.overlay.attr(node).size >= _IN_THREAD
+
     async def _bring_data(self, node: Node, *, needed: bool) -> None:
         """Wait for a copy of the node's data that is under way; where ``needed`` and long, make it in a thread."""
         while node in self._filling:
             await self._filling[node].wait()
-        if not needed or (node.on_upper and node.data is None) or self.overlay.attr(node).size < _IN_THREAD:
+        if not needed or not self._is_long(node):
             return
         done = self._filling[node] = trio.Event()
         try:

@@ -32,6 +32,17 @@ def copy(source: int, target: int, size: int) -> None:
         raise OSError(errno.ESTALE, "the lower file changed while it was copied up")
 
 
+def copy_ranges(source: int, target: int, ranges: list[tuple[int, int]]) -> None:
+    """Copy some ranges, holes left out. Raises as ``copy``."""
+    before = os.fstat(source)
+    for start, end in ranges:
+        for first, last in extents(source, end, start):
+            _copy_range(source, target, first, last)
+    after = os.fstat(source)
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise OSError(errno.ESTALE, "the lower file changed while it was copied up")
+
+
 def _reflinked(source: int, target: int) -> bool:
     try:
         syscalls.reflink(source, target)
@@ -42,9 +53,8 @@ def _reflinked(source: int, target: int) -> bool:
     return True
 
 
-def extents(source: int, size: int) -> Iterator[tuple[int, int]]:
-    """The ranges of a file that hold data, by SEEK_DATA and SEEK_HOLE; all of it where the file system cannot tell."""
-    position = 0
+def extents(source: int, size: int, position: int = 0) -> Iterator[tuple[int, int]]:
+    """The ranges of [position, size) that hold data (SEEK_DATA), all of it where the file system cannot tell."""
     while position < size:
         try:
             start = os.lseek(source, position, os.SEEK_DATA)

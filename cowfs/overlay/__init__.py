@@ -2,7 +2,8 @@
 
 A chain of classes, one module per family of operations as in the kernel's fs/overlayfs, each using those before it:
 
-    Parts (layers) <- Tree (nodes) <- Live <- Status <- CopyUp <- Create <- Remove <- Rename <- Attributes <- Files
+    Parts (layers) <- Tree (nodes) <- Live <- Status (attributes) <- CopyUp <- Create <- Remove <- Rename
+        <- Attributes (setattr, xattrs) <- PartialCopyUp (big files) <- Files (open, read, write)
 
 Errors are OSError with an errno. Not safe for threads: one thread calls it, and only ``Fill.run`` may be given to
 another.

@@ -41,13 +41,17 @@ class Fill:
 
     def __init__(self, node: Node, source: int, target: int, size: int) -> None:
         self.node = node
-        self.size = size
-        self._source = source
         self.target = target
+        self._source = source
+        self._size = size
 
     def run(self) -> None:
         """Copy. Raises OSError: the metacopy is as valid as before, whatever was written."""
-        data.copy(self._source, self.target, self.size)
+        partial = self.node.partial
+        if partial is None:
+            data.copy(self._source, self.target, self._size)
+        else:
+            data.copy_ranges(self._source, self.target, partial.missing())
 
     def close(self) -> None:
         """Close both files."""
@@ -289,6 +293,14 @@ class CopyUp(Status):
             os.setxattr(fill.target, _CAPABILITY, capability)
         os.utime(fill.target, ns=(before.st_atime_ns, before.st_mtime_ns))
         os.removexattr(fill.target, self.marks.name(ondisk.METACOPY))
+        self._whole(node)
+
+    def _whole(self, node: Node) -> None:
+        """The upper has all of a file's data now."""
+        if node.partial is not None:
+            path, follow = self.operand(node)
+            os.removexattr(path, self.marks.name(ondisk.PARTIAL), follow_symlinks=follow)
+            node.drop_partial()
         node.data = None
         self._switch_handles(node)
         self.touch(node)
@@ -302,9 +314,7 @@ class CopyUp(Status):
                 os.removexattr(target, self.marks.name(ondisk.METACOPY))
             finally:
                 os.close(target)
-            node.data = None
-            self._switch_handles(node)
-            self.touch(node)
+            self._whole(node)
             return
         before, capability = self.status(node), self.capability(node)
         fill = self.start_fill(node)

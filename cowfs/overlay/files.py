@@ -10,9 +10,10 @@ import os
 from typing import Final
 
 from cowfs.layers import syscalls
-from cowfs.overlay.attributes import SPECIAL_BITS, Attributes
+from cowfs.overlay.attributes import SPECIAL_BITS
 from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
+from cowfs.overlay.partial import PartialCopyUp
 from cowfs.overlay.parts import error
 from cowfs.state.handles import DirHandle, Handle
 from cowfs.state.nodes import DirNode, Node
@@ -21,7 +22,7 @@ _OPEN_LOWER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY |
 _COPY_LIMIT: Final = 16 << 20  # bytes copied by one request, so that others get their turn
 
 
-class Files(Attributes):
+class Files(PartialCopyUp):
     """Opens, reads, writes."""
 
     def open(self, node: Node, flags: int, caller: Caller = ROOT) -> Handle:
@@ -38,7 +39,7 @@ class Files(Attributes):
             self.truncate(node, 0, caller, by_handle=True)
         elif writable and self.options.copy_up_on_open:
             self.raise_node(node, Content.COMES)
-        on_upper = node.on_upper and node.data is None
+        on_upper = node.on_upper and (node.data is None or node.partial is not None)
         if on_upper:
             fd = self.open_upper(node, writable=writable)
         else:
@@ -64,13 +65,18 @@ class Files(Attributes):
     def prepare_write(self, handle: Handle) -> None:
         """Must come before a write through ``handle``: the data is the upper's from here on, privileges are off."""
         if not handle.on_upper:
-            self.raise_node(handle.node, Content.COMES)
+            if self.comes_in_parts(handle.node):
+                self.start_partial(handle.node)
+            else:
+                self.raise_node(handle.node, Content.COMES)
         if handle.kill_privileges:
             self.kill_privileges(handle.node)
             handle.kill_privileges = False
 
     def read(self, handle: Handle, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``offset``."""
+        if handle.node.partial is not None:
+            return self.read_parts(handle, offset, size)
         return os.pread(handle.fd, size, offset)
 
     def write(self, handle: Handle, offset: int, data: bytes) -> int:
@@ -78,21 +84,31 @@ class Files(Attributes):
         if not handle.on_upper or handle.kill_privileges:
             self.prepare_write(handle)
         self.touch(handle.node)
+        if handle.node.partial is not None:
+            return self.write_parts(handle, offset, data)
         return os.pwrite(handle.fd, data, offset)
 
     def allocate(self, handle: Handle, mode: int, offset: int, length: int) -> None:
         """fallocate(2): ``mode`` are its FALLOC_FL flags."""
+        self.raise_node(handle.node, Content.COMES)
         self.prepare_write(handle)
         syscalls.fallocate(handle.fd, mode, offset, length)
         self.touch(handle.node)
 
     def seek(self, handle: Handle, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA or SEEK_HOLE: the position found. Raises ENXIO beyond the end."""
+        if handle.node.partial is not None:
+            return self.seek_parts(handle, offset, whence)
         return os.lseek(handle.fd, offset, whence)
 
     def copy_range(self, source: Handle, offset: int, target: Handle, target_offset: int, length: int) -> int:
-        """copy_file_range(2): the number of bytes copied, which may be less than ``length``."""
+        """copy_file_range(2): the number of bytes copied, which may be less than ``length``.
+
+        Raises EOPNOTSUPP where one of the files is in parts: the kernel then reads and writes.
+        """
         self.prepare_write(target)
+        if source.node.partial is not None or target.node.partial is not None:
+            raise error(errno.EOPNOTSUPP)
         done = os.copy_file_range(source.fd, target.fd, min(length, _COPY_LIMIT), offset, target_offset)
         self.touch(target.node)
         return done

@@ -9,16 +9,19 @@ import stat
 from collections.abc import Sequence
 
 from cowfs import ondisk
+from cowfs.layers import data, syscalls
 from cowfs.layers import origin as origins
-from cowfs.layers import syscalls
 from cowfs.layers.directory import DescriptorCache, Directory, Layer
 from cowfs.layers.marks import Marks
 from cowfs.layers.upper import Upper
 from cowfs.options import MountOptions
+from cowfs.state.extents import Extents
 from cowfs.state.nodes import Place
+from cowfs.state.partial import BLOCK, Partial
 
 NAME_MAX = 255
 _OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def error(code: int) -> OSError:
@@ -174,6 +177,21 @@ class Parts:
             if again is not None:
                 return self._data_below(parts, name, part, again)
         return None
+
+
+def read_partial(marks: Marks, attributes: Place, lower: Place) -> Partial | None:
+    """Which parts of a metacopy's data are beside its attributes; None where none are."""
+    value = marks.get(attributes[0].path_of(attributes[1]), ondisk.PARTIAL)
+    if value is None or not value.isdigit():
+        return None
+    upper = os.open(attributes[1], _READ, dir_fd=attributes[0].fd)
+    try:
+        written = Extents()
+        for start, end in data.extents(upper, os.fstat(upper).st_size):
+            written.add(start // BLOCK * BLOCK, -(-end // BLOCK) * BLOCK)
+    finally:
+        os.close(upper)
+    return Partial(os.open(lower[1], _READ, dir_fd=lower[0].fd), int(value), written)
 
 
 def _open_lower(path: bytes, live: bool) -> int:

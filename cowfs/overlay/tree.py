@@ -13,7 +13,7 @@ from cowfs import ondisk
 from cowfs.layers import origin as origins
 from cowfs.layers.directory import Directory
 from cowfs.options import MountOptions
-from cowfs.overlay.parts import NAME_MAX, Parts, error
+from cowfs.overlay.parts import NAME_MAX, Parts, error, read_partial
 from cowfs.rules import lookup as rules
 from cowfs.state.nodes import DirNode, InodeTable, Node, Place
 from cowfs.state.numbers import ROOT, Numbers
@@ -43,6 +43,7 @@ class Tree(Parts):
         """Close every descriptor and leave the work directory empty."""
         for node in self.table:
             node.drop_anchor()
+            node.drop_partial()
             for handle in node.handles:
                 os.close(handle.fd)
         if self.upper is not None:
@@ -164,6 +165,8 @@ class Tree(Parts):
         node.identity = (status.st_dev, status.st_ino)
         node.lower = (directory, name)
         node.data = self._metacopy_data(parent.parts, name, directory, status)
+        if node.data is not None:
+            node.partial = read_partial(self.marks, node.lower, node.data)
         return self._remember(node, status)
 
     def _upper_file(self, parent: DirNode, name: bytes, directory: Directory, status: os.stat_result) -> Node:
@@ -189,6 +192,7 @@ class Tree(Parts):
         node.data = self._metacopy_data(parent.parts, name, directory, status)
         if node.data is not None:
             node.redirect = self.marks.get(directory.path_of(name), ondisk.REDIRECT)
+            node.partial = read_partial(self.marks, node.upper, node.data)
         if status.st_nlink > 1:
             self.register_links(node, status.st_ino)
         return self._remember(node, status)
@@ -252,6 +256,8 @@ class Tree(Parts):
         if self.marks.get(place[0].path_of(place[1]), ondisk.METACOPY) is not None:
             node.redirect = self.marks.get(place[0].path_of(place[1]), ondisk.REDIRECT)
             node.data = lower or self._data_below(parent.parts, name, parent.upper_dir, node.redirect)
+            if node.data is not None:
+                node.partial = read_partial(self.marks, place, node.data)
         self.register_links(node, status.st_ino)
         return self._remember(node, status)
 
@@ -272,8 +278,13 @@ class Tree(Parts):
         self.drop_unused(node)
 
     def drop_unused(self, node: Node) -> None:
-        """Forget a node that no kernel reference, handle or known child holds, and then its parent likewise."""
+        """Forget a node that no kernel reference, handle or known child holds, and then its parent likewise.
+
+        A file of which the upper has parts is kept: it is to be made whole at the end.
+        """
         while node.lookups <= 0 and not node.handles and node is not self.root and self.table.get(node.number) is node:
+            if node.partial is not None and node.upper is not None and node.parent is not None:
+                return
             if isinstance(node, DirNode) and node.entries and any(isinstance(n, Node) for n in node.entries.values()):
                 return
             parent = node.parent
@@ -288,6 +299,7 @@ class Tree(Parts):
         """Take a node out of the table."""
         self.table.remove(node)
         node.drop_anchor()
+        node.drop_partial()
         self._upper_links.pop(node.upper_inode, None)
         if isinstance(node, DirNode):
             for directory in node.parts:

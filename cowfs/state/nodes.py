@@ -15,6 +15,7 @@ from cowfs.rules.lookup import Entry
 
 if TYPE_CHECKING:
     from cowfs.state.handles import Handle
+    from cowfs.state.partial import Partial
 
 Place = tuple[Directory, bytes]  # an entry of one layer's directory
 
@@ -36,6 +37,7 @@ class Node:
         "name",
         "number",
         "parent",
+        "partial",
         "redirect",
         "reply",
         "upper",
@@ -56,6 +58,7 @@ class Node:
         self.upper: Place | None = None  # where the upper has it, once it does
         self.lower: Place | None = None  # where a lower has it, until then
         self.data: Place | None = None  # where its bytes are, when they are not with its attributes (metacopy)
+        self.partial: Partial | None = None  # which parts of the data are in the upper, beside those in ``data``
         self.anchor = -1  # O_PATH descriptor of an upper file whose last known name is gone
         self.redirect: bytes | None = None  # the upper's mark that says where the lower part is
         self.index_name: str | None = None  # its entry in the index: several links in the lower
@@ -73,11 +76,17 @@ class Node:
         """True when its attributes are the upper's to change."""
         return self.upper is not None or self.anchor >= 0
 
+    def drop_partial(self) -> None:
+        """Its data is in one place again, or nobody asks for it."""
+        if self.partial is not None:
+            self.partial.close()
+            self.partial = None
+
     def drop_anchor(self) -> None:
         """Close the descriptor that kept a nameless file."""
         if self.anchor >= 0:
             os.close(self.anchor)
-            self.anchor = -1
+        self.anchor = -1
 
 
 class Inherit(NamedTuple):

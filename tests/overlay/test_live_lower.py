@@ -53,7 +53,7 @@ def test_a_file_that_was_replaced_is_another_one_and_the_open_one_stays(overlay,
     assert overlay.attr(new).size == len(b"second version")
     assert content(overlay, b"/file") == b"second version"
     assert overlay.read(opened, 0, 100) == b"first"
-    with pytest.raises(OSError) as raised:  # noqa: PT011 - the errno is what is checked
+    with pytest.raises(OSError) as raised:
         overlay.attr(old)
     assert raised.value.errno == errno.ESTALE
     overlay.release(opened)

@@ -5,6 +5,7 @@ It is built with the package where a compiler and libfuse's headers are, and may
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -12,21 +13,32 @@ from typing import Final
 
 _NAME: Final = "_library"
 
-Allocate = Callable[[int, int, int, int], int]  # handle, mode, offset, length -> errno, 0 for done
-Seek = Callable[[int, int, int], int]  # handle, offset, whence -> offset, or minus an errno
-CopyRange = Callable[[int, int, int, int, int], int]  # from, offset, to, offset, length -> bytes, or minus an errno
+Request = int  # libfuse's, a pointer
+LATER: Final = -(1 << 63)  # no answer yet: the request comes back through ``allocated`` or ``copied``
 
-_U64, _I64, _INT = ctypes.c_uint64, ctypes.c_int64, ctypes.c_int
-_ALLOCATE = ctypes.CFUNCTYPE(_INT, _U64, _INT, _I64, _I64)
+# Each answers minus an errno, or what it found.
+Allocate = Callable[[Request, int, int, int, int], int]  # request, handle, mode, offset, length -> 0, LATER
+Seek = Callable[[int, int, int], int]  # handle, offset, whence -> offset
+CopyRange = Callable[[Request, int, int, int, int, int], int]  # request, from, offset, to, offset, length
+
+_REQUEST, _U64, _I64, _INT = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64, ctypes.c_int
+_ALLOCATE = ctypes.CFUNCTYPE(_I64, _REQUEST, _U64, _INT, _I64, _I64)
 _SEEK = ctypes.CFUNCTYPE(_I64, _U64, _I64, _INT)
-_COPY_RANGE = ctypes.CFUNCTYPE(_I64, _U64, _I64, _U64, _I64, _U64)
+_COPY_RANGE = ctypes.CFUNCTYPE(_I64, _REQUEST, _U64, _I64, _U64, _I64, _U64)
+
+
+_came_first = False  # loaded before pyfuse3 in this process, or in one that it was forked from
 
 
 class Library:
     """The loaded library; one per process, for its functions take the place of libfuse's."""
 
     def __init__(self) -> None:
-        """Load it. Raises OSError where it was not built, or cannot be loaded."""
+        """Load it. Raises OSError where it was not built, or comes too late: pyfuse3 is bound to libfuse already."""
+        global _came_first
+        _came_first = _came_first or "pyfuse3" not in sys.modules
+        if not _came_first:
+            raise OSError("pyfuse3 was imported before it")
         here = Path(__file__).parent
         built = [here / (_NAME + suffix) for suffix in EXTENSION_SUFFIXES if (here / (_NAME + suffix)).exists()]
         if not built:
@@ -46,6 +58,14 @@ class Library:
         """Have three requests answered that pyfuse3 has no handlers for. Before pyfuse3.init."""
         self._callbacks = (_ALLOCATE(allocate), _SEEK(seek), _COPY_RANGE(copy_range))
         self._library.cowfs_set_callbacks(*self._callbacks)
+
+    def allocated(self, request: Request, result: int) -> None:
+        """Answer a request whose ``Allocate`` said LATER."""
+        self._library.cowfs_allocated(_REQUEST(request), _I64(result))
+
+    def copied(self, request: Request, result: int) -> None:
+        """Answer a request whose ``CopyRange`` said LATER."""
+        self._library.cowfs_copied(_REQUEST(request), _I64(result))
 
     @property
     def answers(self) -> bool:
