@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cowfs.cli.entry import printable
 from cowfs.cli.output import json_line
 from cowfs.errors import MountError
 
@@ -34,7 +35,7 @@ def command(mountpoint: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json_line(facts))
         return
-    where = facts["mountpoint"] if mountpoint else "this machine"
+    where = printable(facts["mountpoint"]) if mountpoint else "this machine"
     click.echo(f"{where}: Linux {platform.release()}")
     for name, what in facts["levers"].items():
         click.echo(f"  {name:<12} {what}")

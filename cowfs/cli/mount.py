@@ -1,5 +1,6 @@
 """``cowfs mount``: the merge of layers on a directory, read-only or with an upper."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -42,28 +43,33 @@ def command(
     mountpoints.check_root()
     serve.check_device()
     mountpoints.check_mountpoint(mountpoint, empty=True)
-    lowers, live, hidden = _layers(context, sources)
-    options = MountOptions(
-        lowers=lowers,
-        upper=upper and upper.absolute(),
-        work=work and work.absolute(),
-        read_only=read_only,
-        live_lower=live,
-        hidden=hidden,
-        source=",".join(sources).replace("\\", "/"),
-        transport=transport,
-    )
-    if foreground:
-        serve.serve_here(options, mountpoint.absolute())
-    else:
-        serve.start(options, mountpoint.absolute(), detach=True)
+    with ExitStack() as leases:  # the layers stay as long as the file system process, which holds them, too
+        lowers, live, hidden = _layers(context, sources, leases)
+        options = MountOptions(
+            lowers=lowers,
+            upper=upper and upper.absolute(),
+            work=work and work.absolute(),
+            read_only=read_only,
+            live_lower=live,
+            hidden=hidden,
+            source=",".join(sources),
+            transport=transport,
+        )
+        if foreground:
+            serve.serve_here(options, mountpoint.absolute())
+        else:
+            serve.start(options, mountpoint.absolute(), detach=True)
 
 
-def _layers(context: Context, sources: tuple[str, ...]) -> tuple[tuple[Path, ...], bool, frozenset[Path]]:
+def _layers(
+    context: Context, sources: tuple[str, ...], leases: ExitStack
+) -> tuple[tuple[Path, ...], bool, frozenset[Path]]:
     from cowfs.images.sources import hidden_directories, resolve
 
     with context.store() as store:
         bases = [resolve(source, store) for source in sources]
+        for base in bases:
+            leases.enter_context(store.lease(base))
         live = any(base.host for base in bases)
         hidden = hidden_directories(store) if live else frozenset()
     return tuple(lower for base in bases for lower in base.lowers), live, hidden

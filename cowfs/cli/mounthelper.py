@@ -8,6 +8,7 @@ mount(8) passes on to every helper. Prints nothing and returns once the mount is
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -21,8 +22,8 @@ _FAILED: Final = 32
 
 # What mount(8) passes on or /etc/fstab carries, and what changes nothing here.
 _IGNORED: Final = frozenset({
-    "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "exec",
-    "noexec", "sync", "async", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime",
+    "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev",
+    "sync", "async", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime",
     "strictatime", "lazytime", "nolazytime", "silent", "default_permissions", "allow_other",
 })  # fmt: skip
 _SWITCHES: Final = {
@@ -34,46 +35,68 @@ _SWITCHES: Final = {
     "volatile": ("volatile", True),
     "userxattr": ("userxattr", True),
 }
+_EXEC: Final = {"exec": True, "noexec": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command line asks for."""
+
+    options: MountOptions
+    mountpoint: Path
+    programs: bool  # may be run from the mount
+    fake: bool  # check, and mount nothing (mount -f)
 
 
 def main() -> NoReturn:
     """The console script."""
     try:
-        options, mountpoint = parse(sys.argv[1:])
+        request = parse(sys.argv[1:])
     except UsageError as failure:
         print(f"{PROGRAM}: {failure}", file=sys.stderr)
         sys.exit(_WRONG_CALL)
-    from cowfs.fuse import mountpoints, serve
-
     try:
-        mountpoints.check_root()
-        mountpoints.check_mountpoint(mountpoint, empty=False)
-        serve.start(options, mountpoint, detach=True)
+        _mount(request)
     except CowfsError as failure:
         print(f"{PROGRAM}: {failure}", file=sys.stderr)
         sys.exit(_FAILED)
     sys.exit(0)
 
 
-def parse(arguments: list[str]) -> tuple[MountOptions, Path]:
-    """The options and the mount point of a helper's command line. Raises UsageError."""
+def _mount(request: Request) -> None:
+    from cowfs.fuse import mountpoints, serve
+
+    mountpoints.check_root()
+    mountpoints.check_mountpoint(request.mountpoint, empty=False)
+    if request.fake:
+        return
+    serve.start(request.options, request.mountpoint, detach=True)
+    if not request.programs:
+        serve.forbid_programs(request.mountpoint, request.options)
+
+
+def parse(arguments: list[str]) -> Request:
+    """A helper's command line. Raises UsageError."""
     positional: list[str] = []
     given: list[str] = []
+    fake = False
     words = iter(arguments)
     for word in words:
         if word.startswith("-o"):
             given.extend(_split(word[2:] or next(words, ""), ","))
-        elif word in ("-v", "-s", "-n", "-f"):
-            continue
-        elif word == "-t":
+        elif word in ("-t", "-N"):  # mount(8) names the type; it is in the mount namespace already
             next(words, None)
+        elif word.startswith("-") and len(word) > 1 and set(word[1:]) <= set("sfnv"):
+            fake = fake or "f" in word
         elif word.startswith("-"):
             raise UsageError(f"unknown option {word}")
         else:
             positional.append(word)
     if len(positional) != 2:
         raise UsageError(f"usage: {PROGRAM} SOURCE MOUNTPOINT -o lowerdir=DIR[:DIR...][,upperdir=DIR,workdir=DIR]")
-    return _options(given, positional[0]), Path(positional[1]).absolute()
+    programs = [_EXEC[option] for option in given if option in _EXEC]
+    options = _options([option for option in given if option not in _EXEC], positional[0])
+    return Request(options, Path(positional[1]).absolute(), all(programs[-1:]), fake)
 
 
 def _options(given: list[str], source: str) -> MountOptions:

@@ -93,6 +93,15 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
         raise MountError(f"{mountpoint}: cannot be unmounted: {failure.strerror}") from None
 
 
+def forbid_programs(mountpoint: Path, options: MountOptions) -> None:
+    """Add noexec to the mount that was just made with ``options``; where that fails, end it and raise MountError."""
+    try:
+        handshake.forbid_programs(mountpoint, options)
+    except OSError as failure:
+        unmount(mountpoint, lazy=True)
+        raise MountError(f"{mountpoint}: noexec: {failure.strerror}") from None
+
+
 def check_device() -> None:
     """Raise PrivilegeError where /dev/fuse cannot be used."""
     try:

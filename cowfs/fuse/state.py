@@ -46,7 +46,9 @@ def _file_of(device: int) -> Path:
 
 
 def _start_time(pid: int) -> str | None:
+    """With the pid it names a process for ever; None for one that is gone, or dead and not yet waited for."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return None

@@ -29,7 +29,7 @@ _MINOR: Final = 40  # the protocol that knows passthrough
 _MAX_WRITE: Final = 1 << 20
 _INIT_TIMEOUT: Final = 5000  # milliseconds
 _MNT_DETACH: Final = 2
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096
 
 ASYNC_READ, ATOMIC_O_TRUNC, BIG_WRITES, DONT_MASK = 1 << 0, 1 << 3, 1 << 5, 1 << 6
 SPLICES: Final = 7 << 7
@@ -108,7 +108,7 @@ def connect(options: MountOptions, mountpoint: Path, *, passthrough: bool) -> Co
     extra = (PASSTHROUGH if passthrough else 0) | (AUTO_INVAL_DATA if options.live_lower else 0)
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
-        _mount(device, options, mountpoint)
+        _mount_with(device, options, mountpoint)
     except OSError as failure:
         os.close(device)
         if failure.errno != errno.EPERM:
@@ -131,14 +131,25 @@ def unmount(mountpoint: Path, *, lazy: bool) -> None:
         raise OSError(code, os.strerror(code), os.fspath(mountpoint))
 
 
-def _mount(device: int, options: MountOptions, mountpoint: Path) -> None:
+def forbid_programs(mountpoint: Path, options: MountOptions) -> None:
+    """Add noexec to the live mount that was made with ``options``. Raises OSError."""
+    _mount(None, mountpoint, _flags(options) | _MS_NOEXEC | _MS_REMOUNT | _MS_BIND, "")
+
+
+def _mount_with(device: int, options: MountOptions, mountpoint: Path) -> None:
     data = f"fd={device},rootmode=40000,user_id={os.geteuid()},group_id={os.getegid()},default_permissions"
     if options.allow_other:
         data += ",allow_other"
+    _mount(os.fsencode(options.source), mountpoint, _flags(options), data)
+
+
+def _flags(options: MountOptions) -> int:
     flags = (0 if options.allow_suid else _MS_NOSUID) | (0 if options.allow_dev else _MS_NODEV)
-    flags |= 0 if options.writable else _MS_RDONLY
+    return flags | (0 if options.writable else _MS_RDONLY)
+
+
+def _mount(source: bytes | None, mountpoint: Path, flags: int, data: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    source = os.fsencode(options.source)
     if libc.mount(source, os.fsencode(mountpoint), b"fuse.cowfs", ctypes.c_ulong(flags), data.encode()):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), os.fspath(mountpoint))
