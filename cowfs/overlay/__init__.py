@@ -24,9 +24,9 @@ class Overlay(Files):
     """One merged tree. ``options`` name its layers; raises OSError naming the directory that cannot be used."""
 
     def __init__(self, options: MountOptions) -> None:
-        # New files get exactly the mode that was asked for: the caller's umask was applied by the kernel, or comes as a
-        # number.
-        os.umask(0)
+        if options.writable:
+            # New files get exactly the mode that was asked for: the caller's umask comes as a number, or was applied.
+            os.umask(0)
         super().__init__(options)
 
 
