@@ -1,0 +1,143 @@
+"""Writes the report: a table in Markdown, the figures in JSON, the plot, the machine. Used by the command line."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from benchmark import plot
+from benchmark.filesystems import FUSE, KERNEL, OURS, PLAIN
+from benchmark.metrics import METRICS, MIB, MICROSECONDS, Group, Metric
+from benchmark.results import Ratio, Results, geometric_mean
+
+_GEOMETRIC: Final = 0.6
+_GETATTR: Final = 6.0
+_RESIDENT: Final = 60.0
+
+
+def write(results: Results, directory: Path) -> None:
+    """The files of the report into ``directory``, and the table on the standard output."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = _table(results)
+    print("\n".join(lines))
+    (directory / "results.md").write_text("\n".join([*_head(results), *lines, ""]))
+    (directory / "machine.md").write_text("\n".join(_machine()))
+    figures = {
+        name: {system: list(values.values()) for system, values in by.items()} for name, by in results.figures.items()
+    }
+    (directory / "results.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+    plot.write(results, directory / "results.svg")
+
+
+def _head(results: Results) -> list[str]:
+    return [
+        "# Benchmark",
+        "",
+        f"`scripts/bench --rounds {results.rounds}` on the machine in [machine.md](machine.md); big files are of"
+        f" {results.words['big']}. Median (least-most) of the rounds; ratios are of medians, in brackets the least and"
+        " most of a round, then the target. The figures: [results.json](results.json).",
+        "",
+        "![Time of cowfs as a part of the time of the others](results.svg)",
+        "",
+    ]
+
+
+def _table(results: Results) -> list[str]:
+    measured = [metric for metric in METRICS if results.values(metric.name, OURS) or results.values(metric.name, FUSE)]
+    systems = [OURS, *([PLAIN] if any(results.values(m.name, PLAIN) for m in measured) else []), KERNEL, FUSE]
+    head = ["workload", *systems, "to fuse-overlayfs", "to overlayfs"]
+    lines: list[str] = []
+    for group, metrics in groupby(measured, lambda metric: metric.group):
+        lines += [f"## {group.title}", "", _row(head), _row(["---"] * len(head))]
+        lines += [_row(_cells(results, metric, systems)) for metric in metrics]
+        lines.append("")
+    return [*lines, *_summary(results, measured), *_failures(results)]
+
+
+def _cells(results: Results, metric: Metric, systems: list[str]) -> list[str]:
+    title = metric.title.format_map(results.words) + ("" if metric.unit == "s" else f", {metric.unit}")
+    figures = [_figure(results.values(metric.name, system), metric.unit) for system in systems]
+    return [
+        title,
+        *figures,
+        _judged(results.ratio(metric.name, OURS, FUSE), metric.group.to_fuse),
+        _judged(results.ratio(metric.name, OURS, KERNEL), metric.group.to_kernel),
+    ]
+
+
+def _summary(results: Results, measured: list[Metric]) -> list[str]:
+    lines = ["## In all", ""]
+    for other in (FUSE, KERNEL):
+        ratios = [r.of_medians for m in measured if _counts(m.group) and (r := results.ratio(m.name, OURS, other))]
+        if ratios:
+            wanted = (
+                f", wanted at most {_GEOMETRIC}: {_word(geometric_mean(ratios) <= _GEOMETRIC)}" if other == FUSE else ""
+            )
+            lines.append(f"- geometric mean of {len(ratios)} ratios to {other}: {geometric_mean(ratios):.2f}{wanted}")
+    for name, title, most in (("trip-getattr", "getattr in µs", _GETATTR), ("memory", "resident in MiB", _RESIDENT)):
+        if values := results.values(name, OURS):
+            median = statistics.median(values)
+            lines.append(f"- {title}: {median:.1f}, wanted at most {most:.0f}: {_word(median <= most)}")
+    return lines
+
+
+def _failures(results: Results) -> list[str]:
+    return [f"- {name} on {system} failed: {reason}" for (name, system), reason in results.failures.items()]
+
+
+def _counts(group: Group) -> bool:
+    return group.to_fuse is not None
+
+
+def _word(met: bool) -> str:
+    return "met" if met else "**not met**"
+
+
+def _judged(ratio: Ratio | None, most: float | None) -> str:
+    if ratio is None:
+        return "-"
+    text = f"{ratio.of_medians:.2f} ({ratio.least:.2f}-{ratio.most:.2f})"
+    return text if most is None else f"{text}, {most}: {_word(ratio.of_medians <= most)}"
+
+
+def _figure(values: list[float], unit: str) -> str:
+    if not values:
+        return "-"
+    digits = {MICROSECONDS: 2, MIB: 1}.get(unit, 3 if statistics.median(values) >= 0.02 else 5)
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _machine() -> list[str]:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "",
+    )
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    versions = _said("fuse-overlayfs", "--version").splitlines()
+    return [
+        "# The machine",
+        "",
+        f"- {os.cpu_count()} cores of {model}, {memory} GiB",
+        f"- Linux {platform.release()}, {_said('findmnt', '-n', '-o', 'FSTYPE', '-T', '/var/tmp').strip()}",
+        f"- Python {platform.python_version()}, pyfuse3 {_version('pyfuse3')}, trio {_version('trio')}",
+        *(f"- {line}" for line in versions if line.startswith(("fuse-overlayfs", "FUSE library"))),
+        "",
+    ]
+
+
+def _version(name: str) -> str:
+    from importlib.metadata import version
+
+    return version(name)
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
