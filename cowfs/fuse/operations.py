@@ -152,7 +152,7 @@ class Operations(pyfuse3.Operations):
         node = self._table[inode]
         changes = convert.changes(attr, fields)
         # Whatever changes, not while a copy of the data is under way: it restores the times that it found.
-        await self._bring_data(node, needed=bool(changes.size) and not self._in_parts(node))
+        await self.bring_data(node, needed=bool(changes.size) and not self.in_parts(node))
         self.overlay.setattr(node, changes, self._caller(ctx), by_handle=fh is not None)
         return self._entry(node)
 
@@ -186,9 +186,9 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         node = self._table[inode]
         if flags & os.O_TRUNC:
-            await self._bring_data(node, needed=False)
+            await self.bring_data(node, needed=False)
         elif flags & os.O_ACCMODE != os.O_RDONLY and self.overlay.options.copy_up_on_open:
-            await self._bring_data(node, needed=True)
+            await self.bring_data(node, needed=True)
         return self._opened(self.overlay.open(node, flags, self._caller(ctx)), flags)
 
     @immediate
@@ -215,14 +215,15 @@ class Operations(pyfuse3.Operations):
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         handle = self._handles[fh]
         if self._filling or not handle.on_upper:
-            await self._bring_data(handle.node, needed=not handle.on_upper and not self._in_parts(handle.node))
+            await self.bring_data(handle.node, needed=not handle.on_upper and not self.in_parts(handle.node))
         if not handle.on_upper or handle.kill_privileges:
             self.overlay.prepare_write(handle)
         if handle.node.partial is not None:
             return self.overlay.write_parts(handle, off, buf)
         return os.pwrite(fh, buf, off)
 
-    def _in_parts(self, node: Node) -> bool:
+    def in_parts(self, node: Node) -> bool:
+        """Does a write to the file bring up only what it writes?"""
         return node.partial is not None or self.overlay.comes_in_parts(node)
 
     async def flush(self, fh: FileHandleT) -> None:
@@ -247,19 +248,15 @@ class Operations(pyfuse3.Operations):
         finally:
             self.busy -= 1
 
-    def must_wait(self, node: Node, *, whole: bool) -> bool:
-        """Is a copy of the node's data under way, or, where it has to be ``whole``, a long one to be made?"""
-        return node in self._filling or (whole and self._is_long(node))
-
-    async def bring_data(self, node: Node, *, whole: bool) -> None:
-        """Make that copy."""
-        await self._bring_data(node, needed=whole)
+    def must_wait(self, node: Node, *, needed: bool) -> bool:
+        """Would ``bring_data`` wait?"""
+        return node in self._filling or (needed and self._is_long(node))
 
     def _is_long(self, node: Node) -> bool:
         is_whole = node.on_upper and node.data is None
         return not is_whole and self.overlay.attr(node).size >= _IN_THREAD
 
-    async def _bring_data(self, node: Node, *, needed: bool) -> None:
+    async def bring_data(self, node: Node, *, needed: bool) -> None:
         """Wait for a copy of the node's data that is under way; where ``needed`` and long, make it in a thread."""
         while node in self._filling:
             await self._filling[node].wait()

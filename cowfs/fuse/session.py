@@ -64,7 +64,7 @@ class Session:
                 self._library.cache_directories()
                 self.levers.enable("listings")
         if self.levers.asks("extras"):
-            Extras(self._operations).install(self._library)
+            Extras(self._operations, self._library).install()
 
     def _connect(self) -> None:
         where, options = os.fspath(self._mountpoint), _mount_options(self._options)

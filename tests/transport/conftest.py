@@ -90,10 +90,12 @@ def _count_requests(calls: Path) -> None:
     def counting(options: MountOptions, mountpoint: Path) -> Any:
         session = original(options, mountpoint)
         log = os.open(calls, os.O_WRONLY | os.O_APPEND)
+        import pyfuse3
+
         operations = session._operations
-        for name in dir(type(operations)):
+        for name in dir(pyfuse3.Operations):
             handler = getattr(operations, name)
-            if not name.startswith("_") and callable(handler) and name not in ("init", "on_init"):
+            if not name.startswith("_") and callable(handler) and name != "init":
                 setattr(operations, name, _noting(handler, name, log))
         return session
 

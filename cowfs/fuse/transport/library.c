@@ -37,11 +37,15 @@ static int32_t backing[HANDLES];   /* file handle -> backing id; 0: none */
 static int cache_directories;
 static int intercepted;            /* pyfuse3's session was made by a function of ours */
 
-typedef int (*allocate_function)(uint64_t fh, int mode, int64_t offset, int64_t length);
+/* Callbacks return the answer, negative for an errno, or LATER: then they give the request to
+ * cowfs_allocated or cowfs_copied when they know. */
+#define LATER INT64_MIN
+typedef int64_t (*allocate_function)(fuse_req_t request, uint64_t fh, int mode, int64_t offset, int64_t length);
 typedef int64_t (*seek_function)(uint64_t fh, int64_t offset, int whence);
-typedef int64_t (*copy_function)(uint64_t from, int64_t from_offset, uint64_t to, int64_t to_offset, uint64_t length);
+typedef int64_t (*copy_function)(fuse_req_t request, uint64_t from, int64_t from_offset, uint64_t to, int64_t to_offset,
+                                 uint64_t length);
 static allocate_function on_allocate;
-static seek_function on_seek;      /* negative: an errno, as on_copy */
+static seek_function on_seek;
 static copy_function on_copy;
 
 void cowfs_set_backing(uint64_t fh, int32_t id) { if (fh < HANDLES) backing[fh] = id; }
@@ -104,10 +108,25 @@ int fuse_reply_create(fuse_req_t req, const struct fuse_entry_param *e, const st
     return fuse_reply_buf(req, (const char *)&out, sizeof out);
 }
 
+void cowfs_allocated(fuse_req_t req, int64_t result)
+{
+    fuse_reply_err(req, (int)-result);
+}
+
+void cowfs_copied(fuse_req_t req, int64_t result)
+{
+    if (result < 0)
+        fuse_reply_err(req, (int)-result);
+    else
+        fuse_reply_write(req, (size_t)result);
+}
+
 static void allocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
 {
+    int64_t result = on_allocate(req, fi->fh, mode, offset, length);
     (void)ino;
-    fuse_reply_err(req, on_allocate(fi->fh, mode, offset, length));
+    if (result != LATER)
+        cowfs_allocated(req, result);
 }
 
 static void seek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
@@ -123,13 +142,10 @@ static void seek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struc
 static void copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_fi,
                        fuse_ino_t to, off_t to_offset, struct fuse_file_info *to_fi, size_t length, int flags)
 {
-    int64_t done;
+    int64_t result = on_copy(req, from_fi->fh, from_offset, to_fi->fh, to_offset, length);
     (void)from, (void)to, (void)flags;
-    done = on_copy(from_fi->fh, from_offset, to_fi->fh, to_offset, length);
-    if (done < 0)
-        fuse_reply_err(req, (int)-done);
-    else
-        fuse_reply_write(req, (size_t)done);
+    if (result != LATER)
+        cowfs_copied(req, result);
 }
 
 /* pyfuse3's table with three more entries; NULL where there are no callbacks, and then its own table is used. */
