@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -113,6 +114,7 @@ def main() -> int:
     names = arguments.on.split(",")
     seen: dict[tuple[str, str], int] = {}
     os.umask(0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the scratch directory goes
     started, done = time.monotonic(), 0
     with syscalls.private_mounts(), tempfile.TemporaryDirectory() as scratch:
         base = os.fsencode(scratch)
