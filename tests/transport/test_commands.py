@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.images.layouts import Layout
+from tests.images.tars import entry, tar
 from tests.transport.conftest import in_child
 
 ESCAPED = r"a\:b\,c"
@@ -219,3 +221,17 @@ def test_the_helper_refuses_in_one_line(tree, options, status):
     result = mount_helper("name", tree / "mnt", "-o", options.format(tree=tree))
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (status, "", 1)
     assert not os.path.ismount(tree / "mnt")
+
+
+def test_the_layers_of_a_mounted_image_are_not_removed(tree):
+    image = Layout(tree / "layout").image(tar(entry(b"file", data=b"content")))
+    layers = tree / "store" / "layers" / "sha256"
+
+    def work():
+        done(cowfs("mount", image, tree / "mnt"))
+        done(cowfs("rm", image))
+        assert len(os.listdir(layers)) == 1
+        assert (tree / "mnt" / "file").read_text() == "content"
+        done(cowfs("umount", tree / "mnt"))
+
+    in_child(work)

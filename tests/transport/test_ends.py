@@ -1,5 +1,7 @@
 """How mounts end: nothing is left, whoever dies."""
 
+import ctypes
+import mmap
 import os
 import signal
 import time
@@ -9,6 +11,7 @@ import pytest
 
 from cowfs.errors import MountError
 from cowfs.fuse.serve import start, unmount
+from cowfs.fuse.transport import handshake
 from cowfs.options import MountOptions
 from tests.transport.conftest import Mount, in_child
 
@@ -71,5 +74,94 @@ def test_a_start_that_fails_leaves_nothing_and_says_why(tmp_path, transport):
         with pytest.raises(MountError, match="absent: No such file or directory"):
             start(options, tmp_path / "merged", detach=True)
         return mounts_below(tmp_path)
+
+    assert in_child(work) == []
+
+
+@pytest.mark.parametrize("broken", ["session", "answer"])
+def test_a_start_that_fails_after_the_mount_leaves_nothing(tmp_path, monkeypatch, broken):
+    def refuse(_connection):
+        raise OSError(5, "refused")
+
+    if broken == "session":  # libfuse does not take the descriptor
+        monkeypatch.setattr(handshake.Connection, "path", property(lambda _: "/dev/fd/987"))
+    else:
+        monkeypatch.setattr(handshake.Connection, "answer", refuse)
+
+    def work():
+        mount = Mount(tmp_path, "auto")
+        with pytest.raises(MountError, match="refused" if broken == "answer" else "cannot be mounted"):
+            mount.start()
+        return mounts_below(tmp_path)
+
+    assert in_child(work) == []
+
+
+@BOTH
+def test_what_was_written_through_a_mapping_is_not_lost_at_the_end(tmp_path, transport):
+    def work():
+        mount = Mount(tmp_path, transport)
+        mount.start()
+        file = os.open(mount.merged / "file", os.O_RDWR | os.O_CREAT)  # stays open: a close would fail in the end
+        os.truncate(file, 1 << 20)
+        with mmap.mmap(file, 0) as mapped:
+            mapped[:4] = b"data"
+            mapped[-4:] = b"last"
+            os.kill(mount.pid, signal.SIGTERM)
+            os.waitpid(mount.pid, 0)
+        written = (tmp_path / "upper" / "file").read_bytes()
+        assert (written[:4], written[-4:]) == (b"data", b"last")
+        assert mounts_below(tmp_path) == []
+
+    in_child(work)
+
+
+@BOTH
+def test_a_busy_mount_ends_all_the_same(tmp_path, transport):
+    def work():
+        mount = Mount(tmp_path, transport)
+        mount.start()
+        os.chdir(mount.merged)
+        os.open("file", os.O_RDWR | os.O_CREAT)
+        os.kill(mount.pid, signal.SIGTERM)
+        os.waitpid(mount.pid, 0)
+        assert mounts_below(tmp_path) == []
+
+    in_child(work)
+
+
+def connections(top):
+    """The FUSE connections of this machine, by device number."""
+    control = top / "control"
+    control.mkdir(exist_ok=True)
+    if not any(control.iterdir()):
+        assert ctypes.CDLL(None).mount(b"none", os.fsencode(control), b"fusectl", ctypes.c_ulong(0), None) == 0
+    return control, set(os.listdir(control))
+
+
+@BOTH
+def test_a_kill_leaves_no_connection(tmp_path, transport):
+    def killed():
+        mount = Mount(tmp_path, transport)
+        mount.start()
+        number = str(os.minor(os.stat(mount.merged).st_dev))
+        assert number in connections(tmp_path)[1]
+        os.kill(mount.pid, signal.SIGKILL)
+        os.waitpid(mount.pid, 0)
+        return number
+
+    number = in_child(killed)
+    assert number not in in_child(lambda: list(connections(tmp_path)[1]))
+
+
+@BOTH
+def test_an_aborted_connection_ends_process_and_mount(tmp_path, transport):
+    def work():
+        mount = Mount(tmp_path, transport)
+        mount.start()
+        control, _ = connections(tmp_path)
+        (control / str(os.minor(os.stat(mount.merged).st_dev)) / "abort").write_text("1")
+        os.waitpid(mount.pid, 0)
+        return [line for line in mounts_below(tmp_path) if "fusectl" not in line]
 
     assert in_child(work) == []
