@@ -18,7 +18,7 @@ from cowfs.fuse.operations import Operations
 from cowfs.fuse.serve import ENDING
 from cowfs.fuse.transport import Levers, handshake, waiting
 from cowfs.fuse.transport.library import Library
-from cowfs.fuse.transport.passthrough import Passthrough
+from cowfs.fuse.transport.passthrough import Passthrough, stack_depth_above
 from cowfs.options import MountOptions
 from cowfs.overlay import Overlay
 
@@ -69,9 +69,8 @@ class Session:
     def _connect(self) -> None:
         where, options = os.fspath(self._mountpoint), _mount_options(self._options)
         if self.levers.asks("handshake"):
-            passthrough = self._library is not None and "passthrough" in self.levers.asked
             try:
-                connection = handshake.connect(self._options, self._mountpoint, passthrough=passthrough)
+                connection = handshake.connect(self._options, self._mountpoint, stack_depth=self._stack_depth())
             except handshake.HandshakeFailed as failure:
                 self.levers.refuse("handshake", str(failure))
             else:
@@ -96,6 +95,12 @@ class Session:
         if self._connection is None and "passthrough" in self.levers.asked:
             self.levers.refuse("passthrough", "needs the handshake")
 
+    def _stack_depth(self) -> int:
+        upper = self._overlay.upper
+        if self._library is None or upper is None or not self.levers.asks("passthrough"):
+            return 0
+        return stack_depth_above(upper.work.fd)
+
     def _connected(self) -> None:
         """Libfuse handles INIT: the first request of all, before any that a program caused."""
         try:
@@ -114,14 +119,14 @@ class Session:
         if not self.levers.asks("passthrough") or self._library is None:
             return
         upper = self._overlay.upper
-        if not connection.flags & handshake.PASSTHROUGH:
-            self.levers.refuse("passthrough", "the kernel does not offer it (Linux 6.9)")
-        elif upper is None:
+        if upper is None:
             self.levers.refuse("passthrough", "nothing can be written: there is no upper")
+        elif not connection.flags & handshake.PASSTHROUGH:
+            self.levers.refuse("passthrough", "the kernel does not offer it (Linux 6.9)")
         else:
             passthrough = Passthrough(connection.descriptor)
             try:
-                passthrough.probe(upper.work.fd)
+                passthrough.probe(upper.work.fd, upper.temporary())
             except OSError as failure:
                 self.levers.refuse("passthrough", f"the kernel refuses it for the upper: {failure.strerror}")
             else:

@@ -66,6 +66,7 @@ class Connection:
     unique: int
     readahead: int
     flags: int  # what we answer, of what the kernel offered; 64 bits
+    stack_depth: int  # for passthrough: this file system's, more than that of any backing file's
     socket: socket.socket  # our end; INIT waits in it for libfuse
     descriptor: int  # what libfuse reads: the socket's other end, and after ``answer`` the device; libfuse's to close
 
@@ -88,7 +89,7 @@ class Connection:
             _MAX_WRITE // os.sysconf("SC_PAGESIZE"),
             0,
             self.flags >> 32,
-            1 if self.flags & PASSTHROUGH else 0,  # max_stack_depth: the upper may not be stacked itself
+            self.stack_depth if self.flags & PASSTHROUGH else 0,
             0,
         )
         os.write(self.device, _OUT_HEADER.pack(_OUT_HEADER.size + len(out), 0, self.unique) + out)
@@ -103,9 +104,12 @@ class Connection:
             self.socket.close()
 
 
-def connect(options: MountOptions, mountpoint: Path, *, passthrough: bool) -> Connection:
-    """Mount and read INIT. Raises HandshakeFailed, or OSError where no other way would do; nothing is mounted then."""
-    extra = (PASSTHROUGH if passthrough else 0) | (AUTO_INVAL_DATA if options.live_lower else 0)
+def connect(options: MountOptions, mountpoint: Path, *, stack_depth: int) -> Connection:
+    """Mount and read INIT. ``stack_depth``: for passthrough (``passthrough.stack_depth_above``), 0 to do without.
+
+    Raises HandshakeFailed, or OSError where no other way would do; nothing is mounted then.
+    """
+    extra = (PASSTHROUGH if stack_depth else 0) | (AUTO_INVAL_DATA if options.live_lower else 0)
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         _mount_with(device, options, mountpoint)
@@ -115,7 +119,7 @@ def connect(options: MountOptions, mountpoint: Path, *, passthrough: bool) -> Co
             raise
         raise HandshakeFailed(f"mount: {failure.strerror}") from None
     try:
-        return _read_init(device, _WANTED | extra)
+        return _read_init(device, _WANTED | extra, stack_depth)
     except BaseException:
         os.close(device)
         with contextlib.suppress(OSError):
@@ -155,7 +159,7 @@ def _mount(source: bytes | None, mountpoint: Path, flags: int, data: str) -> Non
         raise OSError(code, os.strerror(code), os.fspath(mountpoint))
 
 
-def _read_init(device: int, wanted: int) -> Connection:
+def _read_init(device: int, wanted: int, stack_depth: int) -> Connection:
     poll = select.poll()
     poll.register(device, select.POLLIN)
     if not poll.poll(_INIT_TIMEOUT):
@@ -170,4 +174,4 @@ def _read_init(device: int, wanted: int) -> Connection:
     struct.pack_into("<I", request, _HEADER.size + 12, low & ~SPLICES & 0xFFFFFFFF)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.send(request)
-    return Connection(device, unique, readahead, offered & wanted, ours, theirs.detach())
+    return Connection(device, unique, readahead, offered & wanted, stack_depth, ours, theirs.detach())
