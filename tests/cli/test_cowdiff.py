@@ -346,6 +346,32 @@ def test_colours_on_a_terminal_unless_forbidden(make_run: MakeRun, store: Path, 
     assert output == (b"\x1b[32mA /proof\x1b[0m\r\n" if coloured else b"A /proof\r\n")
 
 
+def test_text_on_a_terminal_has_nothing_that_it_obeys_and_is_exact_elsewhere(
+    cowdiff: Cowdiff, make_run: MakeRun, store: Path
+) -> None:
+    make_run(r"printf 'a\033]0;owned\007\tb\r\n' >proof")
+    assert "+a\x1b]0;owned\x07\tb" in cowdiff("text", "last").stdout
+    environment = os.environ | {"COWFS_ROOT": str(store), "NO_COLOR": "1", "TERM": "xterm"}
+    program = f'{sys.executable} -c "{MAIN}"'
+    shown, status = pexpect.run(f"{program} text last", env=environment, timeout=60, withexitstatus=True)
+    assert status == 0
+    assert shown.endswith(b"+a\\x1b]0;owned\\x07\tb\\x0d\r\n")
+    assert b"\x1b" not in shown
+
+
+def test_list_is_cut_to_the_terminal_only(cowdiff: Cowdiff, make_run: MakeRun, store: Path) -> None:
+    make_run(f": {'long ' * 50}")
+    assert len(cowdiff("list").stdout.splitlines()[1]) > 250
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"COWFS_ROOT": str(store)}
+    shown, _ = pexpect.run(
+        f'{sys.executable} -c "{MAIN}" list', env=environment, timeout=60, dimensions=(24, 90), withexitstatus=True
+    )
+    lines = shown.decode().splitlines()
+    assert [len(line) for line in lines[1:]] == [90]
+    assert lines[1].endswith("…")
+    assert "sh -c" in lines[1]
+
+
 def test_start_imports_click_and_little_else() -> None:
     code = "import sys, cowdiff.main; print(*sorted(m for m in sys.modules if m.split('.')[0] in sys.argv[1:]))"
     heavy = ["pyfuse3", "trio", "requests", "difflib", "json", "cowdiff", "ctypes"]

@@ -20,13 +20,14 @@ mkdir -p dir/sub 'odd dir'
 seq 1 60 >numbers; printf 'no end' >open-ended; : >empty
 echo one >'odd dir/a b'; echo q >'quo"te\back'; printf 'x\n' >"$(printf 'new\nline')"; echo u >ümlaut
 echo run >script; ln -s numbers link; ln -s script other
+printf 'b\0' >binary; printf 'c\0' >binary2
 echo d >dir/d; echo s >dir/sub/s; echo gone >gone; echo m >moved; seq 1 30 >moved2; echo t >type; ln -s type type2
 """
 
 CHANGES = r"""
 sed -i 's/^3$/three/; 40,50d; $a end' numbers; printf 'still no end' >open-ended; echo full >empty; : >new-empty
 echo two >>'odd dir/a b'; echo Q >'quo"te\back'; printf 'y\n' >"$(printf 'new\nline')"; echo U >ümlaut
-chmod 755 script; ln -sfn dir link; rm other
+chmod 755 script binary; mv binary2 binary3; ln -sfn dir link; rm other
 rm gone; mv moved moved-away; mv moved2 moved-2; sed -i 5d moved-2; rm -r dir
 rm type; ln -s script type; rm type2; echo file >type2; mkdir made; echo in >made/in; ln -s /nowhere made/link
 """
@@ -70,8 +71,24 @@ def lines(change: Change, old: bytes | None, new: bytes | None) -> list[str]:
 
 
 def test_binary_files_are_named_with_their_sizes() -> None:
-    change = Change(b"/b", ChangeClass.MODIFIED, of(Kind.FILE, 12), of(Kind.FILE, 34))
+    content = frozenset({Difference.CONTENT})
+    change = Change(b"/b", ChangeClass.MODIFIED, of(Kind.FILE, 12), of(Kind.FILE, 34), content)
     assert lines(change, None, b"") == ["# M /b [12 -> 34 bytes, not shown]"]
+
+
+def test_binary_files_with_the_same_content_are_as_any_other() -> None:
+    mode = frozenset({Difference.MODE})
+    change = Change(b"/b", ChangeClass.METADATA, of(Kind.FILE, 12), of(Kind.FILE, 12, 0o4644), mode)
+    assert lines(change, None, None) == ["# m /b (mode 0644 -> 4644)"]
+    change = Change(b"/b", ChangeClass.METADATA, of(Kind.FILE, 12), of(Kind.FILE, 12, 0o755), mode)
+    assert lines(change, None, None)[1:] == ["diff --git a/b b/b", "old mode 100644", "new mode 100755"]
+    change = Change(b"/c", ChangeClass.RENAMED, of(Kind.FILE, 12), of(Kind.FILE, 12), before_path=b"/b")
+    assert lines(change, None, None) == [
+        "diff --git a/b b/c",
+        "similarity index 100%",
+        "rename from b",
+        "rename to c",
+    ]
 
 
 def test_directories_and_devices_are_only_named() -> None:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from cowdiff.changes import Change, ChangeClass, Version
+from cowdiff.changes import Change, ChangeClass, Difference, Version
 from cowdiff.render import line, metadata_words
 from cowdiff.unified import hunks
 from cowfs.model import Kind
@@ -19,7 +19,12 @@ _ESCAPES: Final = dict(zip(range(7, 14), (rb"\a", rb"\b", rb"\t", rb"\n", rb"\v"
 
 
 def patch(change: Change, old: bytes | None, new: bytes | None) -> Iterator[bytes]:
-    """The lines of ``change``. ``old`` and ``new``: a file's content or a link's target, None where it is not text."""
+    """The lines of ``change``. ``old`` and ``new``: a file's content or a link's target, None where it is not text.
+
+    Neither is looked at where the content is the same.
+    """
+    if has_same_content(change):
+        old = new = b""
     before = change.before if old is not None else None
     after = change.after if new is not None else None
     whole = before is change.before and after is change.after
@@ -32,6 +37,13 @@ def patch(change: Change, old: bytes | None, new: bytes | None) -> Iterator[byte
         yield from _one(change, None, after, b"", new or b"")
     else:
         yield from _one(change, before, after, old or b"", new or b"")
+
+
+def has_same_content(change: Change) -> bool:
+    """True for a regular file before and after, with the same bytes, whether they are text or not."""
+    if change.before is None or change.after is None or Difference.CONTENT in change.differs:
+        return False
+    return change.before.kind is change.after.kind is Kind.FILE
 
 
 def is_text(content: bytes) -> bool:

@@ -39,13 +39,17 @@ def command(context: Context, token: str, paths: tuple[bytes, ...]) -> None:
 
 def _patches(changes: "Iterable[Change]", before: "Tree", after: "Tree") -> Iterator[bytes]:
     from cowdiff.changes import ChangeClass
-    from cowdiff.patch import patch
+    from cowdiff.patch import has_same_content, patch
 
     for change in changes:
-        if change.change not in (ChangeClass.TOUCHED, ChangeClass.IDENTICAL):
-            old = _content(before, change.before_path or change.path, change.before)
-            new = _content(after, change.path, change.after)
-            yield from patch(change, old, new)
+        if change.change in (ChangeClass.TOUCHED, ChangeClass.IDENTICAL):
+            continue
+        if has_same_content(change):
+            yield from patch(change, b"", b"")
+            continue
+        old = _content(before, change.before_path or change.path, change.before)
+        new = _content(after, change.path, change.after)
+        yield from patch(change, old, new)
 
 
 def _content(tree: "Tree", path: bytes, version: "Version | None") -> bytes | None:
