@@ -4,7 +4,6 @@ A command module exports ``command``, a click.Command; it gets its :class:`~cowf
 ``@click.pass_obj``. Importing this module costs click and nothing else.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +12,7 @@ import click
 from cowfs import __version__
 from cowfs.cli.context import Context, root_option
 from cowfs.cli.entry import run
+from cowfs.cli.group import LazyGroup
 
 COMMANDS = {
     "mount": "Mount the merge of layers, read-only or with an upper.",
@@ -25,28 +25,13 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are looked up in the table: listing them imports none."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command called ``cmd_name``, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = import_module(f"cowfs.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table for ``--help``."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.command(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    package="cowfs.cli",
+    table=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="cowfs", message="%(prog)s %(version)s")
 @root_option
 @click.pass_context

@@ -5,7 +5,6 @@ Without a command it is ``cowdiff list``. Importing this module costs click and 
 
 import gc
 import sys
-from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +15,7 @@ from cowdiff.context import Context
 from cowfs import __version__
 from cowfs.cli.context import root_option
 from cowfs.cli.entry import run
+from cowfs.cli.group import LazyGroup
 
 COMMANDS = {
     "list": "List the runs, the newest first.",
@@ -28,28 +28,13 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are looked up in the table: listing them imports none."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command called ``cmd_name``, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = import_module(f"cowdiff.commands.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table for ``--help``."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.command(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    package="cowdiff.commands",
+    table=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="cowdiff", message="%(prog)s %(version)s")
 @root_option
 @click.pass_context
