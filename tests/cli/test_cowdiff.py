@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from cowdiff.render import LETTERS
 
 from cowfs.model import Base, LayerInfo, Run
 from cowfs.store import Store
@@ -135,6 +136,12 @@ def test_a_run_is_named_in_four_ways(cowdiff: Cowdiff, make_run: MakeRun, naming
     run = make_run("echo hi >proof", name="mine")
     token = {"id": run.id, "beginning": run.id[:6], "name": "mine", "last": "last"}[naming]
     assert cowdiff("show", token).stdout == "A /proof\n"
+
+
+def test_the_help_of_show_explains_every_letter(cowdiff: Cowdiff) -> None:
+    legend = re.findall(r"(\S) ((?:\S+ )*\S+)", cowdiff("show", "--help").stdout.partition("sorted.")[2])
+    assert {letter for letter, _ in legend} >= set(LETTERS.values())
+    assert ("=", "copied up, but the same") in legend
 
 
 def test_show_json_is_an_object_a_line(cowdiff: Cowdiff, make_run: MakeRun) -> None:

@@ -17,9 +17,9 @@
     the same kind  the same kind       times only                    touched
     the same kind  the same kind       nothing                       identical
 
-*Touched* is what ``touch`` or a rewrite with the same bytes leaves; *identical* was copied up (opened for writing) and
-is as it was. Neither is "modified". What was created and removed again leaves no trace in an upper; only a journal
-can tell.
+*Touched* is what ``touch`` or a rewrite with the same bytes leaves; *identical* was copied up (for a hard link, a write
+that was taken back, an open on overlayfs) and is the same. Neither is "modified". What was created and removed again
+leaves no trace in an upper; only a journal can tell.
 """
 
 import stat

@@ -4,7 +4,7 @@ letter  class                    letter  class
 A       added                    T       replaced by another type
 D       removed                  R       renamed
 M       modified                 t       touched: only the times differ
-m       metadata only            =       identical: opened for writing, as it was
+m       metadata only            =       identical: copied up, but the same
 """
 
 import base64

@@ -25,7 +25,7 @@ def command(context: Context, token: str, as_json: bool, count: bool) -> None:
     \b
     A added      M modified           T replaced by another type
     D removed    m metadata only      t touched: only the times differ
-    R renamed    = opened for writing, and as it was
+    R renamed    = copied up, but the same
     """
     run = context.find(token)
     from cowdiff.scan import scan
