@@ -175,7 +175,7 @@ class Parts:
                 return part, name
             again = self.marks.get(part.path_of(name), ondisk.REDIRECT)
             if again is not None:
-                return self._data_below(parts, name, part, again)
+                return self._data_below(below, name, part, again)
         return None
 
 

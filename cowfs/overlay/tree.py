@@ -170,14 +170,13 @@ class Tree(Parts):
         return self._remember(node, status)
 
     def _upper_file(self, parent: DirNode, name: bytes, directory: Directory, status: os.stat_result) -> Node:
-        if status.st_nlink > 1:
-            known = self._upper_links.get(status.st_ino)
-            if known is not None:
-                if known.upper is None:
-                    known.upper = (directory, name)
-                    known.drop_anchor()
-                self._add_alias(known, parent, name)
-                return known
+        known = self._upper_links.get(status.st_ino)
+        if known is not None:
+            if known.upper is None:
+                known.upper = (directory, name)
+                known.drop_anchor()
+            self._add_alias(known, parent, name)
+            return known
         found = self._origin(directory, name) if directory.marks().impure else None
         if found is not None:
             index_name = origins.encode(found[0]).hex()
