@@ -1,9 +1,13 @@
 """``cowfs rm``: remove images, and the layers that nothing else needs."""
 
+from typing import Final
+
 import click
 
 from cowfs.cli.context import Context
 from cowfs.cli.output import short_digest
+
+_MANY: Final = 3  # runs that a line still names
 
 
 @click.command()
@@ -13,8 +17,8 @@ from cowfs.cli.output import short_digest
 def command(context: Context, images: tuple[str, ...], quiet: bool) -> None:
     """Remove images from the store, each by the name that `cowfs images` shows.
 
-    A layer goes with the last image that has it. One that a run uses, or a run that is kept (cowdiff lists them),
-    stays until that run is removed and an image is removed after it.
+    A layer goes with the last image that has it. One that a run or a mount uses, or a run that is kept (cowdiff lists
+    them), stays until that run is removed.
     """
     from cowfs.images.sources import stored_reference
 
@@ -27,5 +31,14 @@ def command(context: Context, images: tuple[str, ...], quiet: bool) -> None:
             click.echo(f"removed {reference}")
             for name in removed.layers:
                 click.echo(f"removed layer {short_digest(name)}")
-            for name in removed.in_use:
-                click.echo(f"kept layer {short_digest(name)}: a run or an import uses it")
+            for name, runs in removed.in_use.items():
+                click.echo(f"kept layer {short_digest(name)}: {_why(runs)}")
+
+
+def _why(runs: tuple[str, ...]) -> str:
+    """Why a layer is kept, and what to do: ``runs`` are those that name it and are kept."""
+    if not runs:
+        return "a run that goes on, a mount or an import uses it"
+    if len(runs) > _MANY:
+        return f"{len(runs)} runs that are kept use it (cowdiff prune --keep 0 removes all that are over)"
+    return f"it goes with the last run that uses it: cowdiff rm {' '.join(runs)}"

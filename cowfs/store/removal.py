@@ -8,8 +8,9 @@ lock wrote its record before the lease ended, so the reading sees the record; wh
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from cowfs.errors import StoreError
 from cowfs.ondisk import RUN_JSON
@@ -26,7 +27,8 @@ class Removed:
     """What a removal did."""
 
     layers: tuple[str, ...] = ()  # hex digits of the layers that are gone
-    in_use: tuple[str, ...] = ()  # layers that no image uses and that a run or an import keeps
+    # layers that no image uses, and the runs that are kept and name them; none where only a lease keeps it
+    in_use: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def collect(layers: Layers, blobs_fd: int, runs_fd: int, images: Callable[[], list[StoredImage]]) -> Removed:
@@ -35,16 +37,18 @@ def collect(layers: Layers, blobs_fd: int, runs_fd: int, images: Callable[[], li
     candidates = [name for name in layers.names() if name not in used]
     locked = {name: fd for name in candidates if (fd := _lock(layers.fd, name)) is not None}
     removed = []
+    runs: dict[str, list[str]] = {}
     try:
-        used = _layers_of(images()) | _layers_of_runs(runs_fd) if locked else set()
-        for name in [name for name in locked if name not in used]:
+        if locked:
+            used, runs = _layers_of(images()), _layers_of_runs(runs_fd)
+        for name in [name for name in locked if name not in used and name not in runs]:
             layers.remove(name, locked.pop(name))
             removed.append(name)
     finally:
         for fd in locked.values():
             os.close(fd)
     _remove_blobs(blobs_fd, images())
-    return Removed(tuple(removed), tuple(name for name in candidates if name not in removed))
+    return Removed(tuple(removed), {name: tuple(runs.get(name, ())) for name in candidates if name not in removed})
 
 
 def _layers_of(images: Iterable[StoredImage]) -> set[str]:
@@ -52,16 +56,20 @@ def _layers_of(images: Iterable[StoredImage]) -> set[str]:
     return {digest_hex(diff_id) for image in images for diff_id in image.diff_ids}
 
 
-def _layers_of_runs(runs_fd: int) -> set[str]:
-    """The hex digits of every layer that a run's record names. Raises StoreError for a record that cannot be read."""
-    used: set[str] = set()
-    for run in os.listdir(runs_fd):
+def _layers_of_runs(runs_fd: int) -> dict[str, list[str]]:
+    """The hex digits of every layer that a run's record names, with the ids of those runs.
+
+    Raises StoreError for a record that cannot be read.
+    """
+    used: dict[str, list[str]] = defaultdict(list)
+    for run in sorted(os.listdir(runs_fd)):
         try:
             fd = open_directory(runs_fd, run)
         except (FileNotFoundError, NotADirectoryError):
             continue
         try:
-            used |= _lowers(read_file(fd, RUN_JSON, _RUN_LIMIT))
+            for layer in _lowers(read_file(fd, RUN_JSON, _RUN_LIMIT)):
+                used[layer].append(run)
         except FileNotFoundError:  # being made (then it holds a lease), or being removed
             continue
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

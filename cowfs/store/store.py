@@ -223,9 +223,14 @@ class Store:
         locks_fd = self._fds[ondisk.LOCKS]
         if not os.access(ondisk.REMOVAL, os.F_OK, dir_fd=locks_fd):
             return
-        with contextlib.suppress(_Taken), self._lock_file(ondisk.STORE_LOCK, shared=False, seconds=0, what=""):
-            if os.access(ondisk.REMOVAL, os.F_OK, dir_fd=locks_fd):
-                self._collect()
+        try:
+            with self._lock_file(ondisk.STORE_LOCK, shared=False, seconds=0, what=""):
+                if os.access(ondisk.REMOVAL, os.F_OK, dir_fd=locks_fd):
+                    self._collect()
+        except _Taken:
+            pass
+        except StoreError as error:  # this command may have nothing to do with it
+            self._say(f"a removal cannot be finished: {error}")
 
     def _lock(self, *, shared: bool) -> contextlib.AbstractContextManager[None]:
         return self._lock_file(ondisk.STORE_LOCK, shared=shared, seconds=_STORE_PATIENCE, what="changes the store")

@@ -1,5 +1,6 @@
 """``cowfs images``, ``rm`` and ``layers``, and what the group makes of mistakes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,9 @@ from cowfs.cli.entry import printable, status_of
 from cowfs.cli.main import COMMANDS, cowfs
 from cowfs.cli.output import columns, human_size, json_line
 from cowfs.errors import CommandNotFound, NotFound
+from cowfs.images.sources import resolve
+from cowfs.store import Store
+from cowfs.store.runs import Runs
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -62,6 +66,30 @@ def test_layers_and_images_and_rm(root: Path, image: str, capsys: pytest.Capture
     assert capsys.readouterr().err == f"cowfs: no image {image!r} in the store (cowfs images lists them)\n"
     assert run(root, "images") == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [0, 1, 4])
+def test_rm_says_what_keeps_a_layer_and_what_to_do(
+    root: Path, image: str, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(root) as store:
+        base = resolve(image, store)
+        runs = []
+        for _ in range(number):
+            made, lock = Runs(store.root).create(base, ["true"])
+            lock.close()
+            runs.append(made.id)
+        with store.lease(base) if not number else contextlib.nullcontext():
+            assert run(root, "rm", image) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    why = {
+        0: "a run that goes on, a mount or an import uses it",
+        1: f"it goes with the last run that uses it: cowdiff rm {''.join(runs)}",
+        4: "4 runs that are kept use it (cowdiff prune --keep 0 removes all that are over)",
+    }[number]
+    assert first == f"removed {image}"
+    assert len(lines) == 2
+    assert all(line.startswith("kept layer ") and line.endswith(f": {why}") for line in lines)
 
 
 def test_json_is_one_object_a_line(root: Path, image: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -118,9 +119,26 @@ def test_a_run_that_is_kept_keeps_its_layers(store: Store, layout: Layout) -> No
     removed = store.remove_image(text)
     assert removed.layers == ()
     assert set(removed.in_use) == set(hexes(base)) == listed(store)
+    assert set(removed.in_use.values()) == {(run.name,)}
     (run / "run.json").unlink()
     run.rmdir()
     assert set(store.collect().layers) == set(hexes(base))
+
+
+def test_a_removal_that_a_damaged_run_stops_does_not_stop_other_commands(store: Store, layout: Layout) -> None:
+    text = layout.image(ONE)
+    run = keep_run(store, resolve(text, store))
+    (run / "run.json").write_bytes(b"\0")
+    with pytest.raises(StoreError, match=f"cowdiff rm {run.name}"):
+        store.remove_image(text)
+    said: list[str] = []
+    with Store.open(store.root, said.append) as other:
+        assert other.images() == []
+    assert len(said) == 1
+    assert said[0].endswith(f"cowdiff rm {run.name}")
+    shutil.rmtree(run)
+    Store.open(store.root).close()
+    assert listed(store) == set()
 
 
 def test_a_lease_keeps_layers_and_children_share_it(store: Store, layout: Layout) -> None:
@@ -133,7 +151,8 @@ def test_a_lease_keeps_layers_and_children_share_it(store: Store, layout: Layout
         os._exit(0)
     try:
         lease.close()
-        assert store.remove_image(text).layers == ()
+        removed = store.remove_image(text)
+        assert (removed.layers, set(removed.in_use.values())) == ((), {()})
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
