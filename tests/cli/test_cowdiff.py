@@ -14,9 +14,15 @@ import pexpect
 import pytest
 from cowdiff.render import LETTERS
 
+from cowfs.images.sources import resolve
 from cowfs.model import Base, LayerInfo, Run
 from cowfs.store import Store
 from cowfs.store.runs import Runs
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.images.layouts import Layout
+from tests.images.tars import entry, tar
 
 MAIN = "from cowdiff.main import main; main()"
 
@@ -218,6 +224,27 @@ def test_rm_removes_all_or_none(cowdiff: Cowdiff, make_run: MakeRun) -> None:
     assert cowdiff("rm", runs[0].id, runs[2].id).stdout.split() == [runs[0].id, runs[2].id]
     assert cowdiff("list").stdout.splitlines()[1].startswith(runs[1].id)
     assert not runs[0].directory.exists()
+
+
+@pytest.mark.parametrize("arguments", [("rm", "last"), ("prune", "--keep", "0")])
+def test_layers_go_with_the_last_run_that_uses_them(
+    cowdiff: Cowdiff, store: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    image = Layout(tmp_path / "layout").image(tar(entry(b"one", data=b"1")))
+    runs = Runs(store)
+    with Store.open(store) as opened:
+        base = resolve(image, opened)
+        for _ in range(2):
+            run, lock = runs.create(base, ["true"])
+            lock.close()
+            runs.seal(run, 0)
+        opened.remove_image(image)
+    layers = store / "layers/sha256"
+    assert cowdiff("prune", "--keep", "1").returncode == 0
+    assert len(os.listdir(layers)) == 1
+    (left,) = runs.list()
+    assert cowdiff(*arguments).stdout.split() == [left.id]
+    assert os.listdir(layers) == []
 
 
 def test_prune_keeps_the_newest(cowdiff: Cowdiff, make_run: MakeRun) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cowfs.cli.entry import complain
+
 if TYPE_CHECKING:
     from cowfs.model import Run
     from cowfs.store.runs import Runs
@@ -28,6 +30,13 @@ class Context:
         from cowfs.store.runs import Runs  # only commands that need them pay for it
 
         return Runs(self.root)
+
+    def collect(self) -> None:
+        """After runs were removed: remove the layers that only they used. Raises StoreError."""
+        from cowfs.store import Store
+
+        with Store.open(self.root, say=lambda line: complain("cowdiff", line)) as store:
+            store.collect()
 
     def find(self, token: str) -> "Run":
         """The run that ``token`` names. Raises NotFound."""

@@ -1,4 +1,4 @@
-"""``cowdiff prune``: remove old runs."""
+"""``cowdiff prune``: remove old runs, and the layers that only they used."""
 
 import time
 from typing import Final
@@ -15,7 +15,7 @@ _KEEP: Final = 10
 @click.option("--older-than", metavar="TIME", help="Only those that started longer ago: 90s, 30m, 12h, 7d, 2w.")
 @click.pass_obj
 def command(context: Context, keep: int | None, older_than: str | None) -> None:
-    """Remove runs that are over, and print their ids.
+    """Remove runs that are over and the layers that nothing else uses, and print the ids of the runs.
 
     Without options the ten newest are kept; --keep 0 keeps none.
     """
@@ -24,5 +24,8 @@ def command(context: Context, keep: int | None, older_than: str | None) -> None:
     before = None if older_than is None else time.time() - seconds(older_than)
     if keep is None:
         keep = _KEEP if older_than is None else 0
-    for run in context.runs().prune(keep=keep, before=before):
+    removed = context.runs().prune(keep=keep, before=before)
+    for run in removed:
         click.echo(run.id)
+    if removed:
+        context.collect()

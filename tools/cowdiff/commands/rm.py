@@ -1,4 +1,4 @@
-"""``cowdiff rm RUN...``: remove runs and what they changed."""
+"""``cowdiff rm RUN...``: remove runs, what they changed, and the layers that only they used."""
 
 import click
 
@@ -9,7 +9,7 @@ from cowdiff.context import Context
 @click.argument("tokens", metavar="RUN...", nargs=-1, required=True)
 @click.pass_obj
 def command(context: Context, tokens: tuple[str, ...]) -> None:
-    """Remove runs. All must exist and be over, or none is removed."""
+    """Remove runs, and the layers that nothing else uses. All must exist and be over, or none is removed."""
     from cowfs.errors import StoreError
     from cowfs.model import RunState
 
@@ -21,3 +21,4 @@ def command(context: Context, tokens: tuple[str, ...]) -> None:
     for run in found.values():
         runs.remove(run)
         click.echo(run.id)
+    context.collect()
