@@ -33,6 +33,10 @@ FINDS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
         [[file(b"d", b"x"), directory(b"a")]],
         [("rename", b"d", b"e", 0), ("rotate",), ("link", b"e", b"a/a"), ("unlink", b"e")],
     ),
+    "a link of a layer that has only attributes is unlinked: the other name keeps its data": (
+        [[file(b"f", b"x" * 5)]],
+        [("link", b"f", b"c"), ("rotate",), ("unlink", b"c"), ("remount",)],
+    ),
     "removing an ACL that is not there is no error": ([[directory(b"d")]], [("removexattr", b"d", DEFAULT_ACL)]),
 }
 
