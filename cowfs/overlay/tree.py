@@ -254,7 +254,10 @@ class Tree(Parts):
         node.links_diff = self._links_diff(place, status, identity)
         if self.marks.get(place[0].path_of(place[1]), ondisk.METACOPY) is not None:
             node.redirect = self.marks.get(place[0].path_of(place[1]), ondisk.REDIRECT)
-            node.data = lower or self._data_below(parent.parts, name, parent.upper_dir, node.redirect)
+            if lower is not None:
+                node.data = self._metacopy_data(parent.parts, name, lower[0], identity) or lower
+            else:
+                node.data = self._data_below(parent.parts, name, parent.upper_dir, node.redirect)
             if node.data is not None:
                 node.partial = read_partial(self.marks, place, node.data)
         self.register_links(node, status.st_ino)
