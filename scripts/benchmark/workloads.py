@@ -84,7 +84,7 @@ def compile_all(bench: Bench) -> None:
 
 def python(bench: Bench) -> None:
     """Python of the lower starts again and again."""
-    script = f'for i in $(seq 30); do python3 -c "{_IMPORTS}"; done'
+    script = f'for i in $(seq 30); do python3.11 -c "{_IMPORTS}"; done'
     bench.timed("python", "chroot", ".", "sh", "-e", "-c", script)
 
 
