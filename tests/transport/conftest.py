@@ -113,13 +113,21 @@ def _noting(handler: Any, name: str, log: int) -> Any:
 Check = Callable[[Mount], Any]
 
 
+def _cache_drops() -> list[str]:
+    """How often anybody made the kernel forget what it had cached, of all mounts of this machine."""
+    return [line for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("drop_")]
+
+
 @pytest.fixture
 def mounted(tmp_path: Path) -> Callable[..., Any]:
-    """``mounted(check, transport="auto", prepare=None)``: mount, run ``check`` on it, end it; nothing may be logged."""
+    """``mounted(check, transport="auto", prepare=None)``: mount, run ``check`` on it, end it; nothing may be logged.
+
+    A check that answers a dict counts requests, and is repeated where other tests dropped the machine's caches.
+    """
 
     def run(check: Check, transport: str = "auto", prepare: Check | None = None) -> Any:
-        def work() -> Any:
-            mount = Mount(tmp_path, transport)
+        def work(top: Path) -> Any:
+            mount = Mount(top, transport)
             if prepare is not None:
                 prepare(mount)
             mount.start()
@@ -130,6 +138,12 @@ def mounted(tmp_path: Path) -> Callable[..., Any]:
             assert logged == "", logged
             return value
 
-        return in_child(work)
+        for top in (tmp_path, *(tmp_path / str(number) for number in range(20))):
+            top.mkdir(exist_ok=True)
+            before = _cache_drops()
+            value = in_child(lambda top=top: work(top))
+            if not isinstance(value, dict) or _cache_drops() == before:
+                break
+        return value
 
     return run
