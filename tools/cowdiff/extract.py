@@ -15,7 +15,7 @@ from cowdiff.changes import Version
 from cowdiff.places import Place
 from cowdiff.trees import Tree
 from cowfs.errors import CowfsError
-from cowfs.layers import data, syscalls
+from cowfs.layers import syscalls
 from cowfs.layers.directory import DescriptorCache, Layer
 from cowfs.layers.marks import Marks
 from cowfs.model import Kind
@@ -80,7 +80,7 @@ class Extraction:
         target = os.open(place[1], _CREATE, 0o600, dir_fd=place[0].fd)
         try:
             with self._tree.opened(node) as source:
-                data.copy(source, target, version.size)
+                source.copy(target, version.size)
         finally:
             os.close(target)
 

@@ -9,14 +9,16 @@ only regular files are opened.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache as once
 
-from cowdiff import content
 from cowdiff.changes import Change, ChangeClass, Version, classify, differences, order
+from cowdiff.content import Content, same
 from cowdiff.links import resolve
 from cowdiff.places import open_place, open_upper
-from cowdiff.trees import Tree
+from cowdiff.trees import Tree, left_by
 from cowdiff.walk import Found, Gone, Walk
 from cowfs.layers.directory import DescriptorCache
 from cowfs.model import Kind, Run
@@ -29,7 +31,9 @@ def scan(run: Run, before: Tree) -> list[Change]:
         walk = Walk(before)
         walk.run(open_upper(run.upper, cache).root)
         resolve(walk, before)
-        changes = [*_removed(walk.gone, before), *_found(walk.found, before)]
+        with ExitStack() as opened:
+            after = once(lambda: opened.enter_context(left_by(run)))
+            changes = [*_removed(walk.gone, before), *_found(walk.found, before, after)]
     finally:
         cache.close()
     if run.host:
@@ -56,20 +60,20 @@ def _removed(gone: Iterable[Gone], before: Tree) -> Iterator[Change]:
         yield Change(item.path, ChangeClass.REMOVED, before.version(item.node), None)
 
 
-def _found(found: Iterable[Found], before: Tree) -> Iterator[Change]:
+def _found(found: Iterable[Found], before: Tree, after: Callable[[], Tree]) -> Iterator[Change]:
     for item in found:
         try:
-            change = _compared(item, before)
+            change = _compared(item, before, after)
         except (FileNotFoundError, NotADirectoryError):  # gone since the walk: the run goes on
             continue
         if change is not None:
             yield change
 
 
-def _compared(item: Found, before: Tree) -> Change | None:
+def _compared(item: Found, before: Tree, after: Callable[[], Tree]) -> Change | None:
     old = before.version(item.node) if item.node else None
     new = item.entry.version
-    differs = differences(old, new, same_content=_same_content(item, old, before)) if old else frozenset()
+    differs = differences(old, new, same_content=_same_content(item, old, before, after)) if old else frozenset()
     moved = item.moved_from is not None
     change = classify(old, new, differs, moved=moved, anew=item.anew, entries_changed=item.entries_changed)
     if change is None or (change is ChangeClass.IDENTICAL and item.by_index):
@@ -87,22 +91,29 @@ def _compared(item: Found, before: Tree) -> Change | None:
     )
 
 
-def _same_content(item: Found, old: Version, before: Tree) -> bool:
-    """Compare bytes only where sizes do not decide, and not where the data is still the base's own."""
+def _same_content(item: Found, old: Version, before: Tree, after: Callable[[], Tree]) -> bool:
+    """Compare bytes only where sizes do not decide, and not where the data is still the base's own.
+
+    ``after``, the merged tree, is asked for the rare file that neither the upper nor the base has whole.
+    """
     new = item.entry.version
-    if not old.kind is new.kind is Kind.FILE or (item.data is not None and item.data == item.node):
+    whole_in_base = item.data is not None and not item.in_parts
+    if not old.kind is new.kind is Kind.FILE or (whole_in_base and item.data == item.node):
         return True
     if old.size != new.size or item.node is None:
         return False
     with before.opened(item.node) as left:
         if item.data is not None:
-            with before.opened(item.data) as right:
-                return content.same(left, right, new.size)
-        right = open_place(item.place)
+            tree, node = (after(), after().walk(item.path)) if item.in_parts else (before, item.data)
+            if node is None:
+                raise FileNotFoundError
+            with tree.opened(node) as right:
+                return same(left, right, new.size)
+        descriptor = open_place(item.place)
         try:
-            return content.same(left, right, new.size)
+            return same(left, Content(descriptor), new.size)
         finally:
-            os.close(right)
+            os.close(descriptor)
 
 
 def _dated(change: Change, started: float) -> Change:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cowdiff.changes import Version, Xattrs
+from cowdiff.content import Content
 from cowdiff.escape import printable
-from cowdiff.places import Handle
+from cowdiff.places import Handle, open_place
 from cowfs.errors import NotFound, StoreError
 from cowfs.layers import origin
 from cowfs.layers.marks import ABSENT
@@ -75,13 +76,20 @@ class Tree:
         return tuple(sorted(found))
 
     @contextmanager
-    def opened(self, node: Node) -> Iterator[int]:
-        """A descriptor of a regular file's content. OSError where the node is anything else."""
+    def opened(self, node: Node) -> Iterator[Content]:
+        """The content of a regular file. OSError where the node is anything else."""
         if not stat.S_ISREG(node.kind):
             raise OSError(errno.EINVAL, "not a regular file")
+        if node.partial is not None and node.lower is not None:  # the run's file system was killed
+            parts = open_place(node.lower)
+            try:
+                yield Content(parts, node.partial)
+            finally:
+                os.close(parts)
+            return
         handle = self._overlay.open(node, os.O_RDONLY)
         try:
-            yield handle.fd
+            yield Content(handle.fd)
         finally:
             self._overlay.release(handle)
 

@@ -7,6 +7,7 @@
     directory, redirect   the base's directory at the redirect; it shows through: a renamed directory
     directory, opaque     the base's directory of this name, hidden: what is not made anew is gone
     metacopy, redirect    the base's file at the redirect holds the data: a renamed file, or a link of it
+    metacopy, partial     the base's file holds the data but for what was written: the run was killed
     anything else         the base's entry of this name
 
 (Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories", "redirect_dir" and "Metadata only copy
@@ -43,6 +44,7 @@ class Found:
     moved_from: bytes | None = None  # the path in the base of what was renamed to this
     origin: Node | None = None  # and the node there
     data: Node | None = None  # metacopy: the file of the base whose content this has
+    in_parts: bool = False  # but for some parts, which were written
     entries_changed: bool = False  # a directory in which names came or went
     link_to: bytes | None = None
     other_names: int = 0
@@ -156,7 +158,7 @@ class Walk:
         if ondisk.REDIRECT in marks:
             self._redirect(item, found, marks[ondisk.REDIRECT])
         if ondisk.METACOPY in marks:
-            found.data = found.node
+            found.data, found.in_parts = found.node, ondisk.PARTIAL in marks
         elif found.moved_from is not None and not self.is_origin(found.node, found):
             found.moved_from = None  # a redirect outlives the metacopy that it served
         if found.moved_from is not None or not self.is_origin(found.base, found):

@@ -1,6 +1,5 @@
 """``cowdiff cat RUN PATH``: a file as the run left it, or as the base has it."""
 
-import shutil
 import sys
 
 import click
@@ -18,9 +17,5 @@ def command(context: Context, token: str, path: bytes, before: bool) -> None:
     run = context.find(token)
     from cowdiff.trees import base_of, left_by, regular_file
 
-    with (
-        (base_of if before else left_by)(run) as tree,
-        tree.opened(regular_file(tree, path)) as descriptor,
-        open(descriptor, "rb", closefd=False) as source,
-    ):
-        shutil.copyfileobj(source, sys.stdout.buffer, 1 << 20)
+    with (base_of if before else left_by)(run) as tree, tree.opened(regular_file(tree, path)) as content:
+        sys.stdout.buffer.writelines(content.chunks())

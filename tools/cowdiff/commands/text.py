@@ -64,8 +64,8 @@ def _content(tree: "Tree", path: bytes, version: "Version | None") -> bytes | No
     node = tree.walk(path) if version.kind is Kind.FILE and version.size <= LIMIT else None
     if node is None:
         return None
-    with tree.opened(node) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        content = file.read(LIMIT + 1)
+    with tree.opened(node) as opened:
+        content = opened.read(0, LIMIT + 1)
     return content if is_text(content) and len(content) <= LIMIT else None
 
 
