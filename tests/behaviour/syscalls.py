@@ -144,15 +144,46 @@ def shrink(target: bytes) -> None:
 
 @contextmanager
 def private_mounts() -> Iterator[None]:
-    """A mount namespace for this thread: whatever is mounted in it ends with it, also when the process is killed."""
-    outside = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    directory = os.open(".", os.O_PATH | os.O_CLOEXEC)
-    try:
+    """A mount namespace for this thread: whatever is mounted in it ends with it, also when the process is killed.
+
+    setns(2) moves root and working directory to the namespace's root. In a chroot that is outside, so both are put
+    back; inside, it is where the mounts can be made private, as the root of a chroot need not be a mount.
+    """
+    with _namespace() as outside, _place() as place_outside:
         check(libc.unshare(_CLONE_NEWNS))
-        mount(b"none", b"/", b"none", _MS_REC | _MS_PRIVATE)
-        yield
+        try:
+            with _namespace() as inside, _place() as place_inside:
+                check(libc.setns(inside, _CLONE_NEWNS))
+                mount(b"none", b"/", b"none", _MS_REC | _MS_PRIVATE)
+                _go(place_inside)
+            yield
+        finally:
+            check(libc.setns(outside, _CLONE_NEWNS))
+            _go(place_outside)
+
+
+@contextmanager
+def _namespace() -> Iterator[int]:
+    fd = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
     finally:
-        check(libc.setns(outside, _CLONE_NEWNS))
-        os.fchdir(directory)
-        os.close(directory)
-        os.close(outside)
+        os.close(fd)
+
+
+@contextmanager
+def _place() -> Iterator[tuple[int, int]]:
+    """Root and working directory."""
+    fds = os.open("/", os.O_PATH | os.O_CLOEXEC), os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield fds
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _go(place: tuple[int, int]) -> None:
+    root, directory = place
+    os.fchdir(root)
+    os.chroot(".")
+    os.fchdir(directory)
