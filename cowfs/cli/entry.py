@@ -13,6 +13,7 @@ Anything else is a bug and keeps its traceback.
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 import click
@@ -74,10 +75,21 @@ def _invoke(command: click.Command, prog: str, arguments: list[str]) -> int:
 
 
 def _usage_line(error: click.ClickException) -> str:
-    line = error.format_message().replace("\n", " ").rstrip(".")
-    line = line[:1].lower() + line[1:]
+    if isinstance(error, click.NoSuchOption):
+        line = _no_such_option(error.option_name, error.possibilities or ())
+    else:
+        line = error.format_message().replace("\n", " ").rstrip(".")
+        line = line[:1].lower() + line[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{line} (see {context.command_path} --help)" if context else line
+
+
+def _no_such_option(name: str, known: Iterable[str]) -> str:
+    """click's message, without the options that resemble it in no more than a few letters."""
+    from difflib import SequenceMatcher  # takes long to import
+
+    meant = [option for option in known if option.startswith(name) or SequenceMatcher(None, name, option).ratio() > 0.8]
+    return f"no such option {name!r}{', did you mean ' + ' or '.join(sorted(meant)) + '?' if meant else ''}"
 
 
 def _system_line(error: OSError) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cowrun.filesystem import FileSystem
 
 _SETTINGS = {
-    "help_option_names": ["-h", "--help"],
+    "help_option_names": ["--help"],  # -h is docker's --hostname
     "allow_interspersed_args": False,
     "auto_envvar_prefix": None,
 }
@@ -54,7 +54,7 @@ _SETTINGS = {
 @root_option
 @click.version_option(__version__, prog_name="cowrun", message="%(prog)s %(version)s")
 @click.argument("image")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", metavar="[COMMAND [ARG...]]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def cowrun(
     filesystem: "FileSystem | None",

@@ -4,14 +4,23 @@ Importing this costs next to nothing; everything else is imported when it is nee
 """
 
 import os
-import signal
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False  # typing's own costs an import; what comes before the try below should take no time
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_INTERRUPTED = 130  # 128 + SIGINT
 
 
-def main() -> NoReturn:
+def main() -> "NoReturn":
     """Run ``cowrun`` and exit with its status; whatever was typed, no process of ours is left."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up yet, and nothing to print a traceback about
+    try:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up yet, and no traceback to print
+    except KeyboardInterrupt:
+        os._exit(_INTERRUPTED)
     _have_standard_streams()
     filesystem = None
     if os.geteuid() == 0:
