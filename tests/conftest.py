@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -24,27 +25,35 @@ def _no_logged_warning(caplog):
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(tmp_path_factory):
-    """Children of the test process and mounts below pytest's directories that were not there before."""
+    """Children of the test process and mounts below pytest's directories that were not there before.
+
+    What was told to end and is at it has some seconds.
+    """
     top = os.fspath(tmp_path_factory.getbasetemp())
-    before = _children(), _mounts_below(top)
+    before = _children() | _mounts_below(top)
     yield
-    after = _children(), _mounts_below(top)
-    assert after == before, f"left behind: {[set(a) - set(b) for a, b in zip(after, before, strict=True)]}"
+    end = time.monotonic() + 5
+    while (left := (_children() | _mounts_below(top)) - before) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left, f"left behind: {sorted(left)}"
 
 
-def _children() -> list[str]:
-    """Pids of our own children, zombies included, with their names: xdist's workers have none of their own."""
+def _children() -> set[str]:
+    """Our own children that still run, as pid and name: xdist's workers have none of their own."""
     pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [f"{pid} {_name(pid)}" for pid in pids]
+    return {f"{pid} {name}" for pid in pids if (name := _running(pid))}
 
 
-def _name(pid: str) -> str:
+def _running(pid: str) -> str:
+    """The name of a process; empty where it is a zombie or gone."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        _, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")
     except OSError:
-        return "gone"
+        return ""
+    name, _, state = rest.rpartition(") ")
+    return "" if state.startswith("Z") else name
 
 
-def _mounts_below(top: str) -> list[str]:
+def _mounts_below(top: str) -> set[str]:
     points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [point for point in points if point.startswith(top + "/")]
+    return {point for point in points if point.startswith(top + "/")}
