@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -147,6 +148,46 @@ def test_a_mount_point_that_will_not_do(tree, place, says):
     assert result.returncode == 125
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        ("os.setuid(65534)", "root"),
+        ("assert ctypes.CDLL(None).mount(b'none', b'/dev', b'tmpfs', ctypes.c_ulong(0), None) == 0", "/dev/fuse"),
+    ],
+)
+def test_a_machine_that_will_not_do(tree, first, says):
+    modules = "cowfs.cli.mount, cowfs.cli.main, cowfs.fuse.mountpoints, cowfs.fuse.serve, cowfs.options"
+    program = f"import ctypes, os, {modules}; {first}; cowfs.cli.main.main()"
+
+    def work():
+        words = [sys.executable, "-c", program, "mount", f"dir:{tree}/top", os.fspath(tree / "mnt")]
+        result = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        return result.returncode, result.stderr
+
+    status, message = in_child(work)
+    assert status == 125
+    assert says in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_the_foreground_until_a_signal(tree, number):
+    def work():
+        program = "from cowfs.cli.main import main; main()"
+        words = [sys.executable, "-c", program, "mount", "--foreground", f"dir:{tree}/top", os.fspath(tree / "mnt")]
+        with subprocess.Popen(words, stderr=subprocess.PIPE) as served:
+            for _ in range(1000):
+                if os.path.ismount(tree / "mnt"):
+                    break
+                time.sleep(0.01)
+            assert (tree / "mnt" / "both").read_text() == "top"
+            served.send_signal(number)
+            _, errors = served.communicate(timeout=60)
+        return served.returncode, errors.decode(), os.path.ismount(tree / "mnt")
+
+    assert in_child(work) == [0, "", False]
 
 
 def test_an_upper_needs_a_work_directory(tree):
