@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DEVICE: Final = "/dev/fuse"
 _PR_SET_PDEATHSIG: Final = 1
 _LIVE: Final = b"\0"
+_FILES: Final = 1 << 20  # numbers from here on are open directories (cowfs.fuse.backings)
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -169,8 +170,9 @@ def _reason(failure: BaseException, mountpoint: Path) -> str:
 def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     # Who asks for the end now has to wait until the session can leave no mount behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each open file of each user of the mount is one here
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each open file of each user of the mount is one here
+    files = _FILES if most == resource.RLIM_INFINITY else min(most, _FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
     levers = Levers(wanted(options.transport))
     library = _load_library(levers)
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time
