@@ -6,6 +6,7 @@ re-read what they knew before.
 """
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
@@ -21,6 +22,9 @@ from cowfs.fuse.errnos import immediate, waiting
 from cowfs.overlay import Caller, DirHandle, DirNode, Handle, Node, Overlay
 from cowfs.overlay.parts import NAME_MAX
 
+log = logging.getLogger(__name__)
+
+_ACCESS_ACL: Final = b"system.posix_acl_access"
 _IN_THREAD: Final = 1 << 20  # bytes: a copy that may take longer than a few milliseconds
 
 
@@ -89,8 +93,12 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for inode, lookups in inode_list:
             node = self._table.get(inode)
-            if node is not None:
+            if node is None:
+                continue
+            try:
                 self.overlay.forget(node, lookups)
+            except Exception:  # there is no answer that could carry an error, and the mount must not end
+                log.exception("node %d could not be forgotten", inode)
 
     @immediate
     def mknod(self, parent: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext) -> EntryAttributes:
@@ -166,7 +174,14 @@ class Operations(pyfuse3.Operations):
 
     @immediate
     def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
-        self.overlay.setxattr(self._table[inode], name, value)
+        node = self._table[inode]
+        self.overlay.setxattr(node, name, value)
+        if name == _ACCESS_ACL and ctx.uid and not self._in_group(node, ctx):
+            self.overlay.drop_setgid(node)
+
+    def _in_group(self, node: Node, ctx: RequestContext) -> bool:
+        gid = self.overlay.status(node).st_gid
+        return gid == ctx.gid or gid in pyfuse3.get_sup_groups(ctx.pid)
 
     @immediate
     def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:

@@ -103,6 +103,13 @@ class Attributes(Rename):
             os.chmod(path, stat.S_IMODE(mode & ~drop))
             self.touch(node)
 
+    def drop_setgid(self, node: Node) -> None:
+        """What an ACL set by somebody outside the file's group does (posix_acl_update_mode in fs/posix_acl.c)."""
+        mode = self.status(node).st_mode
+        if mode & stat.S_ISGID:
+            os.chmod(self.operand(node)[0], stat.S_IMODE(mode & ~stat.S_ISGID))
+            self.attributes_changed(node)
+
     # --- extended attributes ------------------------------------------------------------------------------
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
