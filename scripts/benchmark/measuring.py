@@ -4,6 +4,7 @@ Before each measurement the disk is brought to rest, so that nobody pays for wha
 """
 
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ class Bench:
     mount: filesystems.Mount
     inputs: Inputs
     figures: dict[str, float] = field(default_factory=dict)
+    processor: dict[str, float] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -70,10 +72,11 @@ class Bench:
     def timed(self, name: str, *command: str | Path, cold: bool = False, times: int = 1) -> float:
         """Measure a command from its start to its end, the mean where it runs several ``times``."""
         self.rest(cold=cold)
-        begin = time.perf_counter()
+        used, begin = self._processor_seconds(), time.perf_counter()
         for _ in range(times):
             self.run(*command)
         seconds = (time.perf_counter() - begin) / times
+        self.processor[name] = (self._processor_seconds() - used) / times
         self.record(name, seconds)
         return seconds
 
@@ -81,7 +84,9 @@ class Bench:
         """Measure one of the loops in C, which take their own time; ``names``: what it reads on its input."""
         self.rest(cold=cold)
         given = "".join(f"{name}\n" for name in names).encode()
-        self.record(name, float(self.run(self.inputs.loops, *map(str, arguments), given=given)))
+        program, used = self.inputs.loops, self._processor_seconds()
+        self.record(name, float(self.run(program, *map(str, arguments), given=given)))
+        self.processor[name] = self._processor_seconds() - used
 
     def rest(self, *, cold: bool = False) -> None:
         """Wait until nothing is left to be written and the daemon has nothing to do; ``cold``: and drop all caches."""
@@ -89,6 +94,11 @@ class Bench:
         if cold:
             Path("/proc/sys/vm/drop_caches").write_text("3\n")
         self._settle()
+
+    def _processor_seconds(self) -> float:
+        """The time that commands and daemons ran so far."""
+        commands = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return commands.ru_utime + commands.ru_stime + sum(map(filesystems.processor_seconds, self.mount.daemons))
 
     def _settle(self) -> None:
         before = -1.0

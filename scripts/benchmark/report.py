@@ -26,11 +26,13 @@ def write(results: Results, directory: Path) -> None:
     print("\n".join(lines))
     (directory / "results.md").write_text("\n".join([*_head(results), *lines, ""]))
     (directory / "machine.md").write_text("\n".join(_machine()))
-    figures = {
-        name: {system: list(values.values()) for system, values in by.items()} for name, by in results.figures.items()
-    }
+    figures = {"figures": _plain(results.figures), "processor seconds": _plain(results.processor)}
     (directory / "results.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
     plot.write(results, directory / "results.svg")
+
+
+def _plain(figures: dict[str, dict[str, dict[int, float]]]) -> dict[str, dict[str, list[float]]]:
+    return {name: {system: list(rounds.values()) for system, rounds in by.items()} for name, by in figures.items()}
 
 
 def _head(results: Results) -> list[str]:
@@ -39,7 +41,8 @@ def _head(results: Results) -> list[str]:
         "",
         f"`scripts/bench --rounds {results.rounds}` on the machine in [machine.md](machine.md); big files are of"
         f" {results.words['big']}. Median (least-most) of the rounds; ratios are of medians, in brackets the least and"
-        " most of a round, then the target. The figures: [results.json](results.json).",
+        " most of a round, then the target. All figures, and the processor time of commands and daemon:"
+        " [results.json](results.json).",
         "",
         "![Time of cowfs as a part of the time of the others](results.svg)",
         "",

@@ -20,11 +20,14 @@ class Ratio:
 
 @dataclass(slots=True)
 class Results:
-    """Figures by metric, file system and round; failures by workload and file system."""
+    """Figures by metric, file system and round, and processor seconds in the same way; failures by workload."""
 
     rounds: int
     words: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, dict[int, float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
+    )
+    processor: dict[str, dict[str, dict[int, float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -42,10 +45,12 @@ class Results:
         if "usr" in names:
             self.words["usr"] = f"{inputs.usr_tar.stat().st_size >> 20} MiB"
 
-    def add(self, system: str, number: int, figures: dict[str, float]) -> None:
+    def add(self, system: str, number: int, figures: dict[str, float], processor: dict[str, float]) -> None:
         """What one file system took in one round."""
         for name, value in figures.items():
             self.figures[name][system][number] = value
+        for name, value in processor.items():
+            self.processor[name][system][number] = value
 
     def fail(self, workload: str, system: str, reason: str) -> None:
         """A workload could not be done."""
