@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 PYTHON: Final = "/usr/bin/python3"
-PACKAGES: Final = "git python3.11 vim-tiny less file make rsync sqlite3 tmux man-db procps".split()
+PACKAGES: Final = ("git", "python3.11", "vim-tiny", "less", "make", "rsync", "tmux", "man-db", "procps")
 MIB: Final = 1 << 20
 _SOURCES: Final = Path(__file__).parent
 _LOOKUPS: Final = 20_000
