@@ -34,10 +34,14 @@ def killed(scene: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def do(script: Script, upper: Path = scene.upper, work: Path = scene.directory / "work") -> None:
         with monkeypatch.context() as patch:
             patch.setattr(Overlay, "partial_from", 10_000)
+            umask = os.umask(0o022)  # an overlay that can be written sets its process's
             overlay = Overlay(MountOptions(lowers=(scene.lower,), upper=upper, work=work))
-            script(overlay)
-            patch.setattr(overlay, "raise_node", lambda *_: None)
-            overlay.close()
+            try:
+                script(overlay)
+                patch.setattr(overlay, "raise_node", lambda *_: None)
+            finally:
+                overlay.close()
+                os.umask(umask)
         (left,) = (path for path in upper.iterdir() if path.is_file())
         assert "trusted.overlay.partial" in os.listxattr(left)
 

@@ -99,11 +99,13 @@ def test_a_base_that_is_gone_is_no_failure_of_the_run(run: Run, capsys: pytest.C
 
 
 def _done(run: Run, change: Callable[[Overlay], None]) -> Run:
+    umask = os.umask(0o022)  # an overlay that can be written sets its process's
     overlay = Overlay(MountOptions(lowers=run.lowers, upper=run.upper, work=run.work))
     try:
         change(overlay)
     finally:
         overlay.close()
+        os.umask(umask)
     return replace(run, volumes=VOLUMES)
 
 

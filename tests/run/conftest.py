@@ -143,8 +143,16 @@ class Launcher:
 
 
 @pytest.fixture
-def small_root(tmp_path: Path) -> Path:
-    """A root with busybox and the usual files."""
+def small_root(tmp_path: Path) -> Iterator[Path]:
+    """A root with busybox and the usual files; whatever umask earlier tests left, here it is the usual one."""
+    umask = os.umask(0o022)
+    try:
+        yield _small_root(tmp_path)
+    finally:
+        os.umask(umask)
+
+
+def _small_root(tmp_path: Path) -> Path:
     busybox = shutil.which("busybox")
     assert busybox, "busybox is missing: apt-get install busybox-static"
     root = tmp_path / "root"
