@@ -120,6 +120,8 @@ class Store:
         """A manifest or config. Raises StoreError if it is missing or not what its digest says."""
         try:
             data = read_file(self._fds[ondisk.BLOBS], digest_hex(digest), limit)
+        except FileNotFoundError:  # somebody may have removed the image since its record was read
+            raise StoreError(f"{digest} is not in the store: import the image again") from None
         except OSError as error:
             raise StoreError(f"{digest} cannot be read from the store: {error.strerror}") from error
         if _digest(data) != digest:

@@ -313,6 +313,11 @@ def test_x05_who_comes_second_waits_and_takes_what_the_first_one_made(store: Sto
     assert os.stat(store.layer_directory(diff_id)).st_ino == inode
 
 
+def test_x06_a_config_that_went_since_the_record_was_read(store: Store) -> None:
+    with pytest.raises(StoreError, match="import the image again"):
+        store.blob(digest(b"gone"), 100)
+
+
 def test_x06_removal_while_others_import(store: Store, layout: Layout) -> None:
     """Whoever imported an image can use it, whatever is removed meanwhile."""
     texts = [layout.image(ONE, TWO, name="a"), layout.image(ONE, THREE, name="b"), layout.image(ONE, name="c")]
