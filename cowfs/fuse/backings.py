@@ -11,7 +11,8 @@
 One inode is never open both ways at once, which the kernel would answer with EIO.
 
 Of writes to a mapping nobody tells the kernel's FUSE side: while a file in passthrough is open for reading and writing,
-as a shared mapping for writing needs it, its attributes must not be kept (``is_mappable``).
+as a shared mapping for writing needs it, its attributes must not be kept (``is_mappable``). A mapping that outlives the
+handles is known to nobody: stat shows the times of its later writes when the kernel asks again for another reason.
 """
 
 import logging
