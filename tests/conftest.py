@@ -1,4 +1,4 @@
-"""What every test is held to: no logged warning, no child process, no mount below its own directory."""
+"""What every test is held to: no logged warning, no child process, no mount below its own directory, one umask."""
 
 import contextlib
 import logging
@@ -21,6 +21,14 @@ def _no_logged_warning(caplog):
     yield
     logged = [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
     assert not logged, [record.getMessage() for record in logged]
+
+
+@pytest.fixture(autouse=True)
+def _umask():
+    """The same for each test: an overlay with an upper that is opened in this process takes it away."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(autouse=True)
