@@ -11,8 +11,7 @@ from cowfs.ondisk import TRANSPORT_ENV
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("words", metavar="SOURCE... MOUNTPOINT", nargs=-1, required=True)
 @click.option("--upper", type=click.Path(path_type=Path), help="Directory that takes the changes; needs --work.")
 @click.option("--work", type=click.Path(path_type=Path), help="Empty directory on the same file system as --upper.")
 @click.option("--read-only", is_flag=True, help="Show --upper with the rest, and refuse changes.")
@@ -23,8 +22,7 @@ from cowfs.ondisk import TRANSPORT_ENV
 @click.pass_obj
 def command(
     context: Context,
-    sources: tuple[str, ...],
-    mountpoint: Path,
+    words: tuple[str, ...],
     upper: Path | None,
     work: Path | None,
     read_only: bool,
@@ -38,13 +36,17 @@ def command(
     from cowfs.fuse import mountpoints, serve
     from cowfs.options import MountOptions
 
+    *sources, last = words
+    if not sources:
+        raise UsageError(f"where to mount {last}? MOUNTPOINT is missing")
+    mountpoint = Path(last)
     if (upper is None) != (work is None):
         raise UsageError("--upper and --work go together: changes are built in one and published in the other")
     mountpoints.check_root()
     serve.check_device()
     mountpoints.check_mountpoint(mountpoint, empty=True)
     with ExitStack() as leases:  # the layers stay as long as the file system process, which holds them, too
-        lowers, live, hidden = _layers(context, sources, leases)
+        lowers, live, hidden = _layers(context, tuple(sources), leases)
         options = MountOptions(
             lowers=lowers,
             upper=upper and upper.absolute(),

@@ -21,6 +21,7 @@ from cowfs.layers.upper import Upper
 from cowfs.overlay.parts import error
 from cowfs.overlay.status import Status
 from cowfs.state.nodes import DirNode, Node, Place
+from cowfs.state.partial import Partial
 
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -156,8 +157,14 @@ class CopyUp(Status):
         except BaseException:
             upper.discard(name)
             raise
-        if content is not Content.STAYS or not stat.S_ISREG(node.kind) or not status.st_size:
+        if (
+            content is not Content.STAYS
+            or not stat.S_ISREG(node.kind)
+            or not status.st_size
+            or node.partial is not None
+        ):
             node.data = None
+            node.drop_partial()
             self._switch_handles(node)
         else:
             node.data = node.data or node.lower
@@ -184,7 +191,9 @@ class CopyUp(Status):
         upper = self.writer()
         target = os.open(name, _CREATE, 0o600, dir_fd=upper.work.fd)
         try:
-            if content is Content.COMES and status.st_size:
+            if node.partial is not None and content is not Content.DROPPED:
+                self._gather(node, node.partial, target, status.st_size)
+            elif content is Content.COMES and status.st_size:
                 source = self._open_data(node)
                 try:
                     data.copy(source, target, status.st_size)
@@ -195,6 +204,18 @@ class CopyUp(Status):
                 os.setxattr(target, self.marks.name(ondisk.METACOPY), b"")
         finally:
             os.close(target)
+
+    def _gather(self, node: Node, partial: Partial, target: int, size: int) -> None:
+        """Put a file together that a layer has in parts: the upper of a mount that was killed."""
+        place = node.lower
+        assert place is not None
+        parts = os.open(place[1], _READ, dir_fd=place[0].fd)
+        try:
+            data.copy_ranges(partial.lower, target, partial.missing())
+            data.copy_ranges(parts, target, [(start, min(end, size)) for start, end in partial.extents])
+        finally:
+            os.close(parts)
+        os.ftruncate(target, size)
 
     def _place(self, node: Node, name: bytes, status: os.stat_result) -> None:
         """Publish a finished copy: at the node's name, through the index where the lower file has several."""

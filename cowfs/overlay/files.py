@@ -43,7 +43,8 @@ class Files(PartialCopyUp):
         if on_upper:
             fd = self.open_upper(node, writable=writable)
         else:
-            place = self.data_place(node)
+            # Of a file in parts, the layer that has the parts: its holes are read from the data's place.
+            place = node.lower if node.partial is not None and node.lower is not None else self.data_place(node)
             fd = os.open(place[1], _OPEN_LOWER, dir_fd=place[0].fd)
         handle = Handle(node, fd, writable=writable, on_upper=on_upper, privileged=caller.privileged)
         if not on_upper and self.options.live_lower:

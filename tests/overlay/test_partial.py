@@ -99,6 +99,40 @@ def test_a_kill_loses_nothing(mount, tmp_path):
     assert content(mount()) == expected
 
 
+def test_a_read_only_mount_reads_the_parts(mount, tmp_path):
+    overlay = mount()
+    with handle(overlay) as writer:
+        overlay.write(writer, 50_000, b"x" * 10_000)
+    expected = content(overlay)
+    mount(crash=True)
+    looked_at = Overlay(MountOptions(lowers=(tmp_path / "upper", tmp_path / "lower")))
+    assert content(looked_at) == expected
+    looked_at.close()
+
+
+@pytest.mark.parametrize("change", ["mode", "data"])
+def test_a_layer_that_has_parts_is_copied_up_whole(mount, tmp_path, change):
+    overlay = mount()
+    with handle(overlay) as writer:
+        overlay.write(writer, 50_000, b"x" * 10_000)
+    expected = bytearray(content(overlay))
+    mount(crash=True)
+    for name in ("upper2", "work2"):
+        (tmp_path / name).mkdir()
+    lowers = (tmp_path / "upper", tmp_path / "lower")
+    above = Overlay(MountOptions(lowers=lowers, upper=tmp_path / "upper2", work=tmp_path / "work2"))
+    if change == "mode":
+        above.setattr(above.walk(b"/big"), Changes(mode=0o600))
+    else:
+        with handle(above) as writer:
+            above.write(writer, 5, b"new")
+            expected[5:8] = b"new"
+            assert above.read(writer, 0, SIZE) == expected
+    assert content(above) == expected
+    above.close()
+    assert (tmp_path / "upper2" / "big").read_bytes() == expected
+
+
 def test_writing_all_of_it_makes_it_an_ordinary_file(mount, tmp_path):
     overlay = mount()
     with handle(overlay) as writer:
