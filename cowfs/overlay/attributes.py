@@ -46,6 +46,8 @@ class Attributes(Rename):
         """
         if changes.size is not None:
             self.truncate(node, changes.size, caller, by_handle=by_handle)
+        if changes == Changes() and not node.is_dir:
+            self._check_stranger(node, caller)
         self.raise_node(node, Content.STAYS)
         path, follow = self.operand(node)
         # Nothing at all to change is what arrives of chown(-1, -1), which takes setuid off all the same.
@@ -95,13 +97,21 @@ class Attributes(Rename):
     def kill_privileges(self, node: Node) -> None:
         """Take setuid, and setgid of a group-executable file, off (setattr_should_drop_suidgid in fs/attr.c)."""
         mode = self.status(node).st_mode
-        drop = mode & stat.S_ISUID
-        if mode & stat.S_IXGRP:
-            drop |= mode & stat.S_ISGID
+        drop = _privileges(mode)
         if drop:
             path, _ = self.operand(node)
             os.chmod(path, stat.S_IMODE(mode & ~drop))
             self.touch(node)
+
+    def _check_stranger(self, node: Node, caller: Caller) -> None:
+        """Raise EPERM where somebody else's chown(-1, -1) would take setuid off.
+
+        A write in passthrough arrives as the same request, of a caller who has the file open.
+        """
+        status = self.status(node)
+        writes = any(handle.writable and not handle.privileged for handle in node.handles)
+        if caller.uid not in (0, status.st_uid) and _privileges(status.st_mode) and not writes:
+            raise error(errno.EPERM)
 
     def drop_setgid(self, node: Node) -> None:
         """What an ACL set by somebody outside the file's group does (posix_acl_update_mode in fs/posix_acl.c)."""
@@ -159,3 +169,8 @@ class Attributes(Rename):
         path, follow = self.operand(node)
         os.removexattr(path, self.marks.stored(name), follow_symlinks=follow)
         self.attributes_changed(node)
+
+
+def _privileges(mode: int) -> int:
+    """The bits that a stranger's write or a chown takes off: setuid, and setgid of a group-executable file."""
+    return mode & (stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))

@@ -46,6 +46,10 @@ CALLERS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
         [[file(b"a", b"x", 0o6777)]],
         [("open", 3, b"a", os.O_RDONLY | os.O_TRUNC, 0), ("as", 1000, 1000, ("write", b"a", 0, 41, 10))],
     ),
+    "a chown that changes nothing is refused to a stranger where it would take setuid off": (
+        [[file(b"a", b"x", 0o4755)]],
+        [("as", 1000, 1000, ("chown", b"a", -1, -1))],
+    ),
     "a chown that changes nothing takes setuid off": (
         [[file(b"a", b"x", 0o6777)]],
         [("chown", b"a", -1, -1)],
