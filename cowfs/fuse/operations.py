@@ -233,9 +233,12 @@ class Operations(pyfuse3.Operations):
             await self.bring_data(handle.node, needed=not handle.on_upper and not self.in_parts(handle.node))
         if not handle.on_upper or handle.kill_privileges:
             self.overlay.prepare_write(handle)
-        if handle.node.partial is not None:
-            return self.overlay.write_parts(handle, off, buf)
-        return os.pwrite(fh, buf, off)
+        if handle.node.partial is None:
+            return os.pwrite(fh, buf, off)
+        done = self.overlay.write_parts(handle, off, buf)
+        if self.overlay.has_many_parts(handle.node):
+            await self.bring_data(handle.node, needed=True)
+        return done
 
     def in_parts(self, node: Node) -> bool:
         """Does a write to the file bring up only what it writes?"""

@@ -1,6 +1,6 @@
 """Big files are copied up by what is written to them (``cowfs.state.partial`` has the picture).
 
-On disk such a file is a metacopy with one mark more. It is made whole at the end of the mount, when most of it was
+On disk such a file is a metacopy with one mark more. It is made whole at the end of the mount, when all of it was
 written, or when somebody asks for what only a whole file can do; until then the kernel's overlayfs would show the
 lower's bytes.
 """
@@ -104,9 +104,13 @@ class PartialCopyUp(Attributes):
         partial = handle.node.partial
         assert partial is not None
         done = partial.write(handle.fd, offset, data)
-        if len(partial.extents) > _MANY or (len(partial.extents) == 1 and not partial.missing()):
-            self.raise_node(handle.node, Content.COMES)
+        if len(partial.extents) == 1 and not partial.missing():
+            self.raise_node(handle.node, Content.COMES)  # nothing is left to copy
         return done
+
+    def has_many_parts(self, node: Node) -> bool:
+        """Is a file in so many parts that a whole one is better? Making it one may take long."""
+        return node.partial is not None and len(node.partial.extents) > _MANY
 
     def seek_parts(self, handle: Handle, offset: int, whence: int) -> int:
         """SEEK_DATA and SEEK_HOLE of a file that counts as one piece of data."""
