@@ -61,8 +61,12 @@ def usr(bench: Bench) -> None:
 
 
 def dpkg(bench: Bench) -> None:
-    """Packages are installed in a chroot."""
-    bench.timed("dpkg", "chroot", ".", "sh", "-c", "exec dpkg -i /debs/*.deb")
+    """Packages are installed in a chroot, which has the machine's /dev: a FUSE mount has no devices of its own."""
+    bench.run("mount", "--bind", "/dev", "dev")
+    try:
+        bench.timed("dpkg", "chroot", ".", "sh", "-c", "exec dpkg -i /debs/*.deb")
+    finally:
+        bench.run("umount", "dev")
 
 
 def git(bench: Bench) -> None:
