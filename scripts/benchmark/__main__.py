@@ -55,6 +55,7 @@ def _one_round(
                 workload.work(bench)
             except Failed as failure:
                 results.fail(workload.name, system.name, str(failure))
+                print(f"{workload.name} {number + 1} {system.name}: {failure}", file=sys.stderr)
             results.add(system.name, number, bench.figures, bench.processor)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in bench.figures.items())
         print(f"{workload.name} {number + 1} {system.name:15s} {shown}", file=sys.stderr, flush=True)

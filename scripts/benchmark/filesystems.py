@@ -82,7 +82,10 @@ def mounted(system: FileSystem, lower: Path, directory: Path) -> Iterator[Mount]
         path.mkdir(parents=True)
     before = _processes()
     begin = time.perf_counter()
-    subprocess.run(system.command(place), check=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+    with (directory / "log").open("w") as log:
+        subprocess.run(
+            system.command(place), check=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
     os.listdir(place.mountpoint)
     seconds = time.perf_counter() - begin
     daemons = tuple(_processes() - before)

@@ -5,7 +5,7 @@ import os
 import platform
 import statistics
 import subprocess
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +85,15 @@ def _summary(results: Results, measured: list[Metric]) -> list[str]:
         if values := results.values(name, OURS):
             median = statistics.median(values)
             lines.append(f"- {title}: {median:.1f}, wanted at most {most:.0f}: {_word(median <= most)}")
-    return lines
+    return [*lines, *(line for work in ("unpack", "list", "rm") for line in _growth(results, work))]
+
+
+def _growth(results: Results, work: str) -> list[str]:
+    """How much longer ten times the files took."""
+    names = [f"{work}-{count}" for count in (1_000, 10_000, 100_000)]
+    medians = [statistics.median(values) for name in names if (values := results.values(name, OURS))]
+    factors = [f"{after / before:.1f}" for before, after in pairwise(medians)]
+    return [f"- {work}: each 10 times the files took {', then '.join(factors)} times as long"] if factors else []
 
 
 def _failures(results: Results) -> list[str]:
