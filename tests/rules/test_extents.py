@@ -1,5 +1,7 @@
 """Extents against a set of bytes, which is what they stand for."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ def test_extents_are_a_set_of_bytes(changes, asked):
             model = {byte for byte in model if byte < value}
     ranges = list(extents)
     assert {byte for start, end in ranges for byte in range(start, end)} == model
-    assert all(end < start for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False)), "neighbours are joined"
+    assert all(end < start for (_, end), (start, _) in pairwise(ranges)), "neighbours are joined"
     pieces = list(extents.pieces(*asked))
     assert [byte for start, end, _ in pieces for byte in range(start, end)] == list(range(*asked))
     assert {b for start, end, present in pieces if present for b in range(start, end)} == model & set(range(*asked))
