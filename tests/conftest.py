@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 
 from cowfs.fuse.transport.library import Library
+from tests.support.namespaces import own_mounts
 
 # Before any test module imports pyfuse3: the file system processes that tests fork are to find its functions first.
 with contextlib.suppress(OSError):
     Library()
+
+
+def pytest_configure():
+    """Each process of pytest, so each worker of xdist, has its own mounts."""
+    own_mounts()
 
 
 @pytest.fixture(autouse=True)
