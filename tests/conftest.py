@@ -15,6 +15,9 @@ from tests.support.namespaces import own_mounts
 with contextlib.suppress(OSError):
     Library()
 
+# Else mount(8) of util-linux 2.39 and later gives lowerdir to fsconfig(2), which takes no more than 255 bytes.
+os.environ["LIBMOUNT_FORCE_MOUNT2"] = "always"
+
 
 def pytest_configure():
     """Each process of pytest, so each worker of xdist, has its own mounts."""
