@@ -60,6 +60,11 @@ class Operations(pyfuse3.Operations):
         """The open files by their numbers, which are descriptors."""
         return self._handles
 
+    def cached_writers(self) -> list[bytes]:
+        """Paths below the mount point of files that are open for writing through the kernel's cache."""
+        nodes = {handle.node for handle in self._handles.values() if handle.writable and handle.backing is None}
+        return [self.overlay.path_of(node) for node in nodes if not node.orphan]
+
     # --- common -------------------------------------------------------------------------------------------
 
     def _entry(self, node: Node) -> EntryAttributes:

@@ -166,14 +166,25 @@ class Session:
         if self._device is not None and mountpoints.device_at(self._mountpoint) == self._device:
             handshake.unmount(self._mountpoint, lazy=True)
 
-    def _write_back(self) -> None:
-        """What was written through shared mappings comes as requests of the kernel's own; wait for them."""
-        if self._device is not None and mountpoints.device_at(self._mountpoint) == self._device:
-            root = os.open(self._mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                ctypes.CDLL(None).syncfs(root)
-            finally:
-                os.close(root)
+    def _write_back(self, written: list[bytes]) -> None:
+        """What was written through shared mappings comes as requests of the kernel's own; wait for them.
+
+        syncfs(2) starts them and was seen not to wait for all of them (Linux 6.18); fsync(2) of each file does.
+        """
+        if self._device is None or mountpoints.device_at(self._mountpoint) != self._device:
+            return
+        root = os.open(self._mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            ctypes.CDLL(None).syncfs(root)
+            for path in written:
+                with contextlib.suppress(OSError):  # removed meanwhile, or its own error: the others count, too
+                    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+                    try:
+                        os.fsync(file)
+                    finally:
+                        os.close(file)
+        finally:
+            os.close(root)
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -186,7 +197,8 @@ class Session:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             async for _ in signals:
                 with contextlib.suppress(OSError):
-                    await trio.to_thread.run_sync(self._write_back, abandon_on_cancel=True)
+                    written = self._operations.cached_writers()
+                    await trio.to_thread.run_sync(self._write_back, written, abandon_on_cancel=True)
                 pyfuse3.terminate()
 
 

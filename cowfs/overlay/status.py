@@ -68,6 +68,15 @@ class Status(Live):
             return status.st_nlink + node.links_diff
         return status.st_nlink
 
+    def path_of(self, node: Node) -> bytes:
+        """A path of a node below the root, without a leading slash."""
+        names: list[bytes] = []
+        current: Node | None = node
+        while current is not None and current is not self.root:
+            names.append(current.name)
+            current = current.parent
+        return b"/".join(reversed(names))
+
     def readlink(self, node: Node) -> bytes:
         """The target of a symbolic link. Raises EINVAL on anything else."""
         if not stat.S_ISLNK(node.kind):
