@@ -96,18 +96,22 @@ class Events:
 
     def check(self) -> None:
         """Raise Interrupted if the launcher was asked to end. Other signals are dropped: nothing runs yet."""
-        for number in self.signals():
-            if number in ENDING:
-                raise Interrupted(number)
+        self._check(len(self._signals))
 
     def wait_for(self, fd: int) -> None:
-        """Block until ``fd`` is readable. Raises Interrupted."""
+        """Block until ``fd`` is readable. Raises Interrupted, but not for a signal that came after that."""
         self.watch(fd)
         try:
-            while True:
-                ready = self.wait()
-                self.check()
-                if fd in ready:
+            while fd not in self.wait():
+                came = len(self._signals)
+                if fd in self.wait(0):
                     return
+                self._check(came)
         finally:
             self.forget(fd)
+
+    def _check(self, count: int) -> None:
+        """Look at the first ``count`` signals that are waiting."""
+        for _ in range(count):
+            if (number := self._signals.popleft()) in ENDING:
+                raise Interrupted(number)
