@@ -293,7 +293,8 @@ def _check_root(path: Path, root_fd: int) -> None:
     if found.st_uid != os.geteuid():
         raise StoreError(f"the store {path} belongs to uid {found.st_uid}, not to uid {os.geteuid()}")
     names = set(os.listdir(root_fd)) - _FOREIGN
-    if names and ondisk.LAYERS.split("/")[0] not in names:
+    # Whoever was stopped while making the store left some of its parts: names of a store alone are one.
+    if names - {part.split("/")[0] for part in _PARTS} and ondisk.LAYERS.split("/")[0] not in names:
         raise StoreError(f"{path} is not a store and not empty: name another directory with --root")
     if not names:
         os.fchmod(root_fd, 0o700)

@@ -57,6 +57,15 @@ def test_an_empty_directory_becomes_a_private_store(tmp_path: Path) -> None:
         assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
 
 
+@pytest.mark.parametrize("made", [["images"], ["images", "blobs"]])
+def test_a_store_that_was_left_half_made_is_finished(tmp_path: Path, made: list[str]) -> None:
+    for name in made:
+        (tmp_path / "store" / name).mkdir(parents=True, mode=0o700)
+    (tmp_path / "store").chmod(0o700)
+    with Store.open(tmp_path / "store") as store:
+        assert {"images", "blobs", "layers", "runs"} <= set(os.listdir(store.root))
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(StoreError) as caught:
         Store.open(path)
