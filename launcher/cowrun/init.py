@@ -1,9 +1,7 @@
 """``--init``: our own first process, which reaps orphans and passes signals on. It holds nothing and shows nothing."""
 
-import contextlib
 import os
 import signal
-from types import FrameType
 from typing import Final
 
 from cowrun import syscalls
@@ -34,10 +32,11 @@ def become_init(terminal: bool, channel: int) -> None:
     syscalls.set_dumpable(False)  # before there is anybody to look
     for number in (signal.SIGTTOU, signal.SIGTTIN):
         signal.signal(number, signal.SIG_IGN)
+    _block()
     begin, ready = os.pipe()
     child = os.fork()
     if child == 0:
-        # Only once signals are passed on, and the channel is open nowhere else: its end says that the command runs
+        # Only once the channel is open nowhere else: its end says that the command runs
         os.close(ready)
         os.read(begin, 1)
         os.close(begin)
@@ -50,27 +49,37 @@ def become_init(terminal: bool, channel: int) -> None:
     os.close(begin)
     os.chdir("/")
     syscalls.set_process_name("cowrun-init")
-    _forward_to(child)
     os.close(ready)
-    os._exit(_reap(child))
+    os._exit(_serve(child))
 
 
-def _forward_to(child: int) -> None:
-    """Pass signals on to the command from now on."""
+def _block() -> None:
+    """Keep every signal that is passed on until it is asked for.
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, number)
-
+    A handler would be run only after the wait that the signal came just before. That there is one tells the launcher,
+    which looks into /proc, that the signal has an effect here.
+    """
     for number in FORWARDED:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, forward)
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*FORWARDED, signal.SIGCHLD))
 
 
-def _reap(child: int) -> int:
-    """Until the command ends; its exit status as a shell has it."""
+def _serve(child: int) -> int:
+    """Pass on what comes until the command ends; its exit status as a shell has it."""
     while True:
-        pid, status = os.wait()
+        number = signal.sigwait((*FORWARDED, signal.SIGCHLD))
+        if number != signal.SIGCHLD:
+            os.kill(child, number)  # our own child, not yet reaped: the number is nobody else's
+        elif (status := _reap(child)) is not None:
+            return status
+
+
+def _reap(child: int) -> int | None:
+    """Orphans, too; the command's exit status if it was among those that ended."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+        if pid == 0:
+            return None
