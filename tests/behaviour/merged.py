@@ -1,4 +1,4 @@
-"""The implementations that stand over layers: the kernel's overlayfs as the oracle, and our mount.
+"""The implementations that stand over layers: the kernel's overlayfs as the oracle, our mount, and a peer of it.
 
 Mounts are made in the caller's mount namespace, which is a private one (``syscalls.private_mounts``), so that a kill
 leaves none behind. The directories of one merge lie below a single directory, which the caller removes.
@@ -7,6 +7,8 @@ leaves none behind. The directories of one merge lie below a single directory, w
 import os
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -126,6 +128,35 @@ class KernelOverlay(SyscallFs):
 
     def close(self) -> None:
         syscalls.unmount(self.root)
+
+
+class FuseOverlay(SyscallFs):
+    """fuse-overlayfs, as it mounts by default."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.merged)
+        self.scene = scene
+        self._mount()
+
+    def _mount(self) -> None:
+        scene = self.scene
+        places = b"lowerdir=%s,upperdir=%s,workdir=%s" % (b":".join(scene.lowers), scene.upper, scene.work)
+        before = os.stat(self.root).st_dev
+        self._server = subprocess.Popen([b"fuse-overlayfs", b"-f", b"-o", places, self.root], stderr=subprocess.DEVNULL)
+        while os.stat(self.root).st_dev == before:
+            assert self._server.poll() is None, "fuse-overlayfs does not mount"
+            time.sleep(0.005)
+
+    def remount(self) -> None:
+        self.close()
+        self._mount()
+
+    def drop_caches(self) -> None:
+        syscalls.shrink(self.root)
+
+    def close(self) -> None:
+        syscalls.unmount(self.root)
+        self._server.wait()
 
 
 class CowfsMount(SyscallFs):
