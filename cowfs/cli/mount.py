@@ -66,7 +66,8 @@ def command(
 def _layers(
     context: Context, sources: tuple[str, ...], leases: ExitStack
 ) -> tuple[tuple[Path, ...], bool, frozenset[Path]]:
-    from cowfs.images.sources import hidden_directories, resolve
+    from cowfs.images.host import hidden_directories
+    from cowfs.images.sources import resolve
 
     with context.store() as store:
         bases = [resolve(source, store) for source in sources]

@@ -58,6 +58,10 @@ class File:
         """``size`` bytes of it, with a descriptor of its own."""
         return File(os.dup(self._fd), self._start + offset, size)
 
+    def discard(self) -> bool:
+        """Nothing is kept of it: reading it again would give the same."""
+        return False
+
     def close(self) -> None:
         """Let the descriptor go. Twice does no harm."""
         if self._fd >= 0:
@@ -82,7 +86,7 @@ class Files(Protocol):
 
 
 def read_document(files: Files, name: str, what: str) -> bytes:
-    """All bytes of a small file. Raises BrokenImage."""
+    """All bytes of a small file, which is called ``what`` in messages. Raises BrokenImage."""
     with files.open(name) as file:
         if file.size > limits.DOCUMENT:
             raise BrokenImage(f"the {what} is larger than {limits.DOCUMENT} bytes")

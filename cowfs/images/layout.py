@@ -3,40 +3,30 @@
 The blobs that a layout lacks are never fetched from anywhere, whatever ``urls`` say.
 """
 
-import hashlib
-
-from cowfs.errors import BrokenImage, NotFound
-from cowfs.images import limits
-from cowfs.images.config import parse_config
+from cowfs.errors import NotFound
 from cowfs.images.files import File, Files, read_document
-from cowfs.images.manifest import (
-    OCI_INDEX,
-    Descriptor,
-    Manifest,
-    host_architecture,
-    parse_document,
-    select,
-)
-from cowfs.images.plan import Plan, layer_sources
+from cowfs.images.manifest import OCI_INDEX, Descriptor, Manifest, parse_document
+from cowfs.images.plan import Plan, plan_image, verified
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 
 
 def plan_layout(files: Files, tag: str) -> Plan:
     """The image called ``tag`` in the layout, or the only one if ``tag`` is empty."""
-    index = parse_document(read_document(files, "index.json", "index of the layout"), OCI_INDEX)
+    index = parse_document(read_document(files, "index.json", "index.json"), OCI_INDEX, "index.json")
     assert not isinstance(index, Manifest)
-    descriptor = _tagged(index, tag)
-    for _ in range(limits.INDEX_DEPTH):
-        data = _document(files, descriptor)
-        found = parse_document(data, descriptor.media_type)
-        if isinstance(found, Manifest):
-            config_data = _document(files, found.config)
-            config = parse_config(config_data)
-            layers = layer_sources(found, config, lambda layer: _open_blob(files, layer))
-            return Plan(descriptor.digest, found.config.digest, (data, config_data), config, layers)
-        descriptor = select(found, host_architecture())
-    raise BrokenImage(f"an index in an index, more than {limits.INDEX_DEPTH} deep")
+    return plan_image(_Layout(files), _tagged(index, tag))
+
+
+class _Layout:
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def document(self, descriptor: Descriptor, what: str) -> bytes:
+        return verified(read_document(self._files, _blob_name(descriptor), what), descriptor)
+
+    def open(self, descriptor: Descriptor) -> File:
+        return self._files.open(_blob_name(descriptor))
 
 
 def _tagged(index: list[Descriptor], tag: str) -> Descriptor:
@@ -47,20 +37,6 @@ def _tagged(index: list[Descriptor], tag: str) -> Descriptor:
         return index[0]
     names = ", ".join(sorted(name for name in tags if name)) or "none"
     raise NotFound(f"no image {tag!r} in the layout; its tags: {names}" if tag else f"name one of the tags: {names}")
-
-
-def _document(files: Files, descriptor: Descriptor) -> bytes:
-    """A manifest or config, its size and digest verified."""
-    data = read_document(files, _blob_name(descriptor), "manifest")
-    if len(data) != descriptor.size:
-        raise BrokenImage(f"{descriptor.digest} has {len(data)} bytes instead of {descriptor.size}")
-    if "sha256:" + hashlib.sha256(data).hexdigest() != descriptor.digest:
-        raise BrokenImage(f"{descriptor.digest} is damaged: its digest is another one")
-    return data
-
-
-def _open_blob(files: Files, descriptor: Descriptor) -> File:
-    return files.open(_blob_name(descriptor))
 
 
 def _blob_name(descriptor: Descriptor) -> str:

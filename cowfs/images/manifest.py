@@ -4,13 +4,13 @@ A document is one or the other: its own mediaType, the one by which it was named
 refused (a document that is both has made registries and runtimes disagree, CVE-2021-41190).
 """
 
-import platform
 from dataclasses import dataclass, field
 
 from cowfs.errors import BrokenImage, NotFound
 from cowfs.images import limits
 from cowfs.images.compression import Compression
 from cowfs.images.jsondoc import Fields, parse
+from cowfs.images.platforms import Platform
 
 _OCI = "application/vnd.oci.image."
 _DOCKER = "application/vnd.docker."
@@ -31,10 +31,7 @@ LAYER_TYPES: dict[str, Compression | None] = {
     for suffix in ("", ".gzip", ".zstd")
 }
 
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
 _ATTESTATION = "vnd.docker.reference.type"  # BuildKit's annotation of what is no image
-# What a machine of this architecture runs, the best first; variants that are not named come last.
-_VARIANTS = {"arm64": ("v8", ""), "arm": ("v7", "v6", "v5", ""), "amd64": ("", "v1")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,7 @@ class Descriptor:
     media_type: str
     digest: str
     size: int
-    platform: tuple[str, str, str] | None = None  # os, architecture, variant
+    platform: Platform | None = None
     annotations: dict[str, str] = field(default_factory=dict)
 
 
@@ -56,22 +53,16 @@ class Manifest:
     layers: tuple[Descriptor, ...]  # bottom first
 
 
-def host_architecture() -> str:
-    """This machine's architecture as images call it."""
-    machine = platform.machine()
-    return _MACHINES.get(machine, machine)
-
-
-def parse_document(data: bytes, media_type: str) -> Manifest | list[Descriptor]:
-    """A manifest, or the descriptors of an index. ``media_type`` is the one by which it was named."""
-    fields = parse(data, "manifest")
+def parse_document(data: bytes, media_type: str, what: str = "manifest") -> Manifest | list[Descriptor]:
+    """A manifest, or the descriptors of an index. It was named as ``media_type``; messages call it ``what``."""
+    fields = parse(data, what)
     own_type = fields.text("mediaType", media_type)
     if own_type != media_type:
-        raise BrokenImage(f"a manifest says that it is {own_type!r}, and was named as {media_type!r}")
+        raise BrokenImage(f"the {what} says that it is {own_type!r}, and was named as {media_type!r}")
     if fields.integer("schemaVersion") != 2:
-        raise BrokenImage("a manifest of docker's schema 1, which is not supported")
+        raise BrokenImage(f"the {what} is one of docker's schema 1, which is not supported")
     if "manifests" in fields and ("layers" in fields or "config" in fields):
-        raise BrokenImage("a document that is a manifest and an index at once")
+        raise BrokenImage(f"the {what} is a manifest and an index at once")
     if media_type in INDEXES:
         return [_descriptor(item) for item in fields.objects("manifests")]
     if media_type in MANIFESTS:
@@ -79,25 +70,20 @@ def parse_document(data: bytes, media_type: str) -> Manifest | list[Descriptor]:
     raise BrokenImage(f"{media_type!r} is not an image")
 
 
-def select(index: list[Descriptor], architecture: str) -> Descriptor:
-    """The entry for linux on ``architecture``. Raises NotFound, naming what there is."""
+def select(index: list[Descriptor], wanted: Platform) -> Descriptor:
+    """The entry that fits ``wanted`` best. Raises NotFound, naming what there is."""
     images = [entry for entry in index if not _is_attestation(entry)]
-    order = _VARIANTS.get(architecture, ("",))
-    fitting = [
-        entry
-        for entry in images
-        if entry.platform and entry.platform[:2] == ("linux", architecture) and entry.platform[2] in order
-    ]
-    if fitting:
-        return min(fitting, key=lambda entry: order.index(entry.platform[2]) if entry.platform else 0)
+    ranks = [(rank, entry) for entry in images if entry.platform and (rank := wanted.rank(entry.platform)) is not None]
+    if ranks:
+        return min(ranks, key=lambda found: found[0])[1]
     if len(images) == 1 and images[0].platform is None:
         return images[0]
-    there = ", ".join("/".join(filter(None, entry.platform)) for entry in images if entry.platform)
-    raise NotFound(f"the image is not there for linux/{architecture}, only for: {there or 'nothing'}")
+    there = ", ".join(str(entry.platform) for entry in images if entry.platform)
+    raise NotFound(f"the image is not there for {wanted}, only for: {there or 'nothing'}")
 
 
 def _is_attestation(entry: Descriptor) -> bool:
-    return _ATTESTATION in entry.annotations or (entry.platform is not None and entry.platform[0] == "unknown")
+    return _ATTESTATION in entry.annotations or (entry.platform is not None and entry.platform.os == "unknown")
 
 
 def _manifest(fields: Fields) -> Manifest:
@@ -122,7 +108,7 @@ def _descriptor(fields: Fields) -> Descriptor:
         media_type=fields.text("mediaType"),
         digest=fields.digest("digest"),
         size=fields.integer("size"),
-        platform=(where.text("os", ""), where.text("architecture", ""), where.text("variant", ""))
+        platform=Platform(where.text("os", ""), where.text("architecture", ""), where.text("variant", ""))
         if "platform" in fields
         else None,
         annotations={key: annotations.text(key) for key in annotations.names()},

@@ -3,15 +3,18 @@
 A layout, an archive or a registry makes a :class:`Plan`; the importer (cowfs.images.importer) carries it out.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from cowfs.errors import BrokenImage
+from cowfs.errors import BrokenImage, NotFound
+from cowfs.images import limits, platforms
 from cowfs.images.compression import Compression
-from cowfs.images.config import ParsedConfig
-from cowfs.images.manifest import LAYER_TYPES, Descriptor, Manifest
+from cowfs.images.config import ParsedConfig, parse_config
+from cowfs.images.manifest import LAYER_TYPES, Descriptor, Manifest, parse_document, select
+from cowfs.images.platforms import Platform
 
 
 class Stream(Protocol):
@@ -19,6 +22,9 @@ class Stream(Protocol):
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, b"" at the end."""
+
+    def discard(self) -> bool:
+        """What was read is wrong. True if some of it was kept from earlier, and is forgotten now: try again."""
 
     def __enter__(self) -> "Stream": ...
 
@@ -49,16 +55,58 @@ class Plan:
     layers: tuple[LayerSource, ...]  # bottom first
 
 
-def layer_sources(
-    manifest: Manifest, config: ParsedConfig, open_blob: Callable[[Descriptor], Stream]
-) -> tuple[LayerSource, ...]:
+class Source(Protocol):
+    """Where the documents and blobs of an image are, by descriptor: a layout or a registry."""
+
+    def document(self, descriptor: Descriptor, what: str) -> bytes:
+        """A manifest or config; see :func:`verified`."""
+
+    def open(self, descriptor: Descriptor) -> Stream:
+        """A layer. Who reads it verifies it."""
+
+
+def plan_image(source: Source, descriptor: Descriptor, wanted: Platform | None = None) -> Plan:
+    """The image that ``descriptor`` names, for ``wanted``; through indexes, for this machine if that is None.
+
+    Raises BrokenImage, and NotFound if it is there for other platforms only.
+    """
+    for depth in range(limits.INDEX_DEPTH):
+        what = f"manifest {descriptor.digest}"
+        data = source.document(descriptor, what)
+        found = parse_document(data, descriptor.media_type, what)
+        if isinstance(found, Manifest):
+            config_data = source.document(found.config, f"config {found.config.digest}")
+            config = parse_config(config_data)
+            if wanted and not depth and wanted.rank(Platform(*config.platform.split("/"))) is None:
+                raise NotFound(f"the image is not there for {wanted}, only for: {config.platform}")
+            layers = _layer_sources(source, found, config)
+            return Plan(descriptor.digest, found.config.digest, (data, config_data), config, layers)
+        descriptor = select(found, wanted or platforms.host())
+    raise BrokenImage(f"an index in an index, more than {limits.INDEX_DEPTH} deep")
+
+
+def verified(data: bytes, descriptor: Descriptor) -> bytes:
+    """``data`` if it has the size and the digest of ``descriptor``. Size before digest."""
+    if len(data) != descriptor.size:
+        raise BrokenImage(f"{descriptor.digest} has {len(data)} bytes instead of {descriptor.size}")
+    if digest(data) != descriptor.digest:
+        raise BrokenImage(f"{descriptor.digest} is damaged: its digest is another one")
+    return data
+
+
+def digest(data: bytes) -> str:
+    """``sha256:<64 hex digits>``."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _layer_sources(source: Source, manifest: Manifest, config: ParsedConfig) -> tuple[LayerSource, ...]:
     """The layers of a manifest, each with the diffID that the config gives it."""
     if len(manifest.layers) != len(config.diff_ids):
         raise BrokenImage(f"{len(manifest.layers)} layers in the manifest, {len(config.diff_ids)} in the config")
     return tuple(
         LayerSource(
             diff_id=diff_id,
-            open=lambda layer=layer: open_blob(layer),  # type: ignore[misc]
+            open=lambda layer=layer: source.open(layer),  # type: ignore[misc]
             digest=layer.digest,
             size=layer.size,
             compression=LAYER_TYPES[layer.media_type],

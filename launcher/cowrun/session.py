@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cowfs.errors import CowfsError
-from cowfs.images.sources import hidden_directories
+from cowfs.images.host import hidden_directories
 from cowfs.model import Base, Run
 from cowfs.options import MountOptions
 from cowfs.store import Store

@@ -9,6 +9,7 @@ from cowfs.errors import BrokenImage, NotFound, UsageError
 from cowfs.images.config import parse_config
 from cowfs.images.jsondoc import check_digest
 from cowfs.images.manifest import Descriptor, Manifest, parse_document, select
+from cowfs.images.platforms import Platform
 from cowfs.images.reference import parse_reference
 from tests.images.layouts import (
     CONFIG,
@@ -144,24 +145,24 @@ ATTESTATION = entry("unknown", "unknown", annotations={"vnd.docker.reference.typ
 def test_the_platform_decides_not_the_order(media_type: str) -> None:
     entries = [entry("linux", "arm64", "v8"), ATTESTATION, entry("windows", "amd64"), entry("linux", "amd64")]
     found = index(*entries, media_type=media_type)
-    assert select(found, "amd64").platform == ("linux", "amd64", "")
-    assert select(found, "arm64").platform == ("linux", "arm64", "v8")
+    assert select(found, Platform("linux", "amd64")).platform == Platform("linux", "amd64")
+    assert select(found, Platform("linux", "arm64")).platform == Platform("linux", "arm64", "v8")
     with pytest.raises(NotFound, match="linux/arm64/v8, windows/amd64, linux/amd64"):
-        select(found, "riscv64")
+        select(found, Platform("linux", "riscv64"))
 
 
 def test_the_best_variant_is_taken() -> None:
     found = index(
         entry("linux", "arm", "v5"), entry("linux", "arm", "v7"), entry("linux", "amd64", "v3"), entry("linux", "amd64")
     )
-    assert select(found, "arm").platform == ("linux", "arm", "v7")
-    assert select(found, "amd64").platform == ("linux", "amd64", "")
+    assert select(found, Platform("linux", "arm")).platform == Platform("linux", "arm", "v7")
+    assert select(found, Platform("linux", "amd64")).platform == Platform("linux", "amd64")
 
 
 def test_a_single_image_needs_no_platform_and_an_attestation_is_none() -> None:
-    assert select(index(ATTESTATION, descriptor(MANIFEST)), "amd64").platform is None
+    assert select(index(ATTESTATION, descriptor(MANIFEST)), Platform("linux", "amd64")).platform is None
     with pytest.raises(NotFound):
-        select(index(ATTESTATION), "amd64")
+        select(index(ATTESTATION), Platform("linux", "amd64"))
 
 
 # --- configs

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from cowfs.errors import BrokenImage, CowfsError, NotFound, UsageError
-from cowfs.images.sources import hidden_directories, resolve
+from cowfs.images.host import hidden_directories
+from cowfs.images.sources import resolve
 from cowfs.model import Base
 from cowfs.store import Store
 from tests.images import layouts, tars
-from tests.images.layouts import DOCKER_LAYER, LAYER, Layout, docker_archive, packed
+from tests.images.layouts import DOCKER_LAYER, LAYER, MANIFEST, Layout, docker_archive, packed
 from tests.images.tars import DIRECTORY, HARD_LINK, SYMLINK, entry, opaque, tar
 
 ONE = tar(entry(b"./", DIRECTORY), entry(b"one", data=b"1"))
@@ -345,3 +346,16 @@ print([os.listdir(store.root / part) for part in ("staging", "layers/sha256", "i
     assert "needs more room" in message
     assert "the 4 MiB that were free" in message
     assert left == "[[], [], [], []]"
+
+
+def test_a_document_that_is_no_json_is_named(store: Store, layout: Layout) -> None:
+    text = layout.image(ONE)
+    (layout.path / "index.json").write_text("{")
+    with pytest.raises(BrokenImage, match=rf"^{layout.path}: the index.json is not valid JSON: "):
+        resolve(text, store)
+
+
+def test_a_manifest_that_is_no_json_is_named(store: Store, layout: Layout) -> None:
+    descriptor = layout.blob(b"{", MANIFEST)
+    with pytest.raises(BrokenImage, match=rf"^{layout.path}: the manifest {descriptor['digest']} is not valid JSON: "):
+        resolve(layout.tag("broken", descriptor), store)
