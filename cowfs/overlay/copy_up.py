@@ -109,9 +109,7 @@ class CopyUp(Status):
             raise
         node.upper_dir = parent.upper_dir.child(node.name)
         node.quiet = (parent.upper_dir.stat(node.name).st_ctime_ns, self.shown_ctime(node, status))
-        parent.uppers.add(node.name)
-        if node.entries is not None:
-            node.entries = dict(node.entries)
+        parent.add_upper(node.name)
         self.touch(node, parent)
 
     def _publish(self, name: bytes, parent: DirNode, target: bytes) -> None:
@@ -230,7 +228,7 @@ class CopyUp(Status):
         if index_name is None:
             self._publish(name, node.parent, node.name)
             node.upper = (node.parent.upper_dir, node.name)
-            node.parent.uppers.add(node.name)
+            node.parent.add_upper(node.name)
             return
         raw = index_name.encode()
         copy = upper.work.stat(name)
@@ -258,7 +256,7 @@ class CopyUp(Status):
         os.link(source[1], temporary, src_dir_fd=source[0].fd, dst_dir_fd=self.writer().work.fd, follow_symlinks=False)
         self._publish(temporary, parent, name)
         self.count_links(node, -1)
-        parent.uppers.add(name)
+        parent.add_upper(name)
 
     def count_links(self, node: Node, change: int) -> None:
         """The merged link count of an indexed file changes by ``change`` against the upper one's."""

@@ -77,7 +77,7 @@ class Create(CopyUp):
                 os.close(fd)
             raise
         handle = Handle(node, opened[0], writable=True, on_upper=True, privileged=caller.privileged)
-        node.handles.append(handle)
+        node.handles = (handle,)
         return handle
 
     def mkdir(self, parent: Node, name: bytes, mode: int, caller: Caller = ROOT) -> DirNode:
@@ -162,7 +162,6 @@ class Create(CopyUp):
         else:
             node = Node(self._number(status), stat.S_IFMT(mode), directory, name)
             node.upper = (upper_dir, name)
-        node.identity = (status.st_dev, status.st_ino)
         self.table.add(node)
         self._enter_name(directory, name, node)
         self._status = (node, status)
@@ -210,7 +209,7 @@ class Create(CopyUp):
         directory.entries[name] = node
         directory.whiteouts.discard(name)
         if directory.lowers:
-            directory.uppers.add(name)
+            directory.add_upper(name)
         self.touch(node, directory)
 
     def _inherit(self, directory: DirNode) -> Inherit:

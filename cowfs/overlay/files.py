@@ -52,14 +52,14 @@ class Files(PartialCopyUp):
         if writable:
             handle.kill_privileges = not caller.privileged and bool(self.status(node).st_mode & SPECIAL_BITS)
             node.reply = None
-        node.handles.append(handle)
+        node.handles += (handle,)
         return handle
 
     def release(self, handle: Handle) -> None:
         """Close a handle; the last one of a nameless file frees it."""
         os.close(handle.fd)
         node = handle.node
-        node.handles.remove(handle)
+        node.handles = tuple(other for other in node.handles if other is not handle)
         if node.lookups <= 0 and not node.handles:
             self.drop_unused(node)
 

@@ -86,7 +86,8 @@ class Live(Tree):
             status = place[0].stat(place[1])
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == node.identity and stat.S_IFMT(status.st_mode) == node.kind
+        same = self.numbers.is_of(node.number, status.st_dev, status.st_ino)
+        return same and stat.S_IFMT(status.st_mode) == node.kind
 
     def _withdraw(self, parent: DirNode, name: bytes) -> None:
         """The lower no longer has ``name`` as we knew it."""

@@ -96,11 +96,11 @@ class Remove(Create):
         del parent.entries[name]
         parent.uppers.discard(name)
         if how is not Removal.UNLINK:
-            parent.whiteouts.add(name)
+            parent.add_whiteout(name)
         self.touch(parent, node)
         if isinstance(node, DirNode):
             node.parent = None
-            node.whiteouts = set()
+            node.drop_whiteouts()
         else:
             self._drop_name(parent, name, node)
             if node.index_name is not None:

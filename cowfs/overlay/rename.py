@@ -115,7 +115,7 @@ class Rename(Remove):
         del old.entries[old_name]
         old.uppers.discard(old_name)
         if covers:
-            old.whiteouts.add(old_name)
+            old.add_whiteout(old_name)
         self._move_name(source, old, old_name, new, new_name)
         self._enter_name(new, new_name, source)
         self.touch(old)
@@ -127,7 +127,7 @@ class Rename(Remove):
                 # Opaque first: without its whiteouts the lower names must not come back, not even for a moment.
                 self.marks.set_self(target.upper_dir.path(), ondisk.OPAQUE, b"y")
                 self.writer().clear(target.upper_dir)
-                target.whiteouts = set()
+                target.drop_whiteouts()
         else:
             self._keep_link_count(target)
             self._before_unlink(new, new_name, target)

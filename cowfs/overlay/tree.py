@@ -89,15 +89,14 @@ class Tree(Parts):
     def load(self, node: DirNode) -> "dict[bytes, Node | rules.Entry[Directory]]":
         """List a directory: once per layer, then never again."""
         if node.entries is None:
-            node.below = rules.merge((directory, directory.list()) for directory in node.lowers)
+            below = rules.merge((directory, directory.list()) for directory in node.lowers)
             if node.upper_dir is None:
-                node.entries = dict(node.below)
+                node.listed(below, set(), set())
+                node.entries = dict(below)
             else:
-                covered = rules.lay_above(node.below, node.upper_dir, node.upper_dir.list())
+                covered = rules.lay_above(below, node.upper_dir, node.upper_dir.list())
+                node.listed(below, covered.uppers if node.lowers else set(), covered.whiteouts)
                 node.entries = dict(covered.visible)
-                node.whiteouts = covered.whiteouts
-                if node.lowers:
-                    node.uppers = covered.uppers
         return node.entries
 
     def names(self, node: DirNode) -> Iterator[bytes]:
@@ -134,7 +133,6 @@ class Tree(Parts):
         if upper_dir and lowers and lowers[0].parent is not None:
             identity = lowers[0].parent.stat(lowers[0].name)
         node = DirNode(self._number(identity), parent, name)
-        node.identity = (identity.st_dev, identity.st_ino)
         node.upper_dir, node.lowers = upper_dir, lowers
         if upper_dir is not None and top.layer.index != len(self.lowers):
             node.redirect = top.marks().redirect
@@ -152,17 +150,11 @@ class Tree(Parts):
         number = self.numbers.of(status.st_dev, status.st_ino)
         known = self.table.get(number)
         if known is not None:
-            identity = (status.st_dev, status.st_ino)
-            if (
-                known.identity == identity
-                and known.kind == stat.S_IFMT(status.st_mode)
-                and (not known.on_upper or known.index_name is not None)
-            ):
+            if known.kind == stat.S_IFMT(status.st_mode) and (not known.on_upper or known.index_name is not None):
                 self._add_alias(known, parent, name)
                 return known
-            number = self.numbers.fresh()
+            number = self.numbers.fresh(status.st_dev, status.st_ino)
         node = Node(number, stat.S_IFMT(status.st_mode), parent, name)
-        node.identity = (status.st_dev, status.st_ino)
         node.lower = (directory, name)
         node.data = self._metacopy_data(parent.parts, name, directory, status)
         if node.data is not None:
@@ -186,7 +178,6 @@ class Tree(Parts):
                 found = None  # a link that was broken by a copy-up without an index is a file of its own
         identity = status if found is None else found[1]
         node = Node(self._number(identity), stat.S_IFMT(status.st_mode), parent, name)
-        node.identity = (identity.st_dev, identity.st_ino)
         node.upper = (directory, name)
         node.data = self._metacopy_data(parent.parts, name, directory, status)
         if node.data is not None:
@@ -219,7 +210,9 @@ class Tree(Parts):
 
     def _number(self, identity: os.stat_result) -> int:
         number = self.numbers.of(identity.st_dev, identity.st_ino)
-        return number if self.table.get(number) is None else self.numbers.fresh()
+        if self.table.get(number) is None:
+            return number
+        return self.numbers.fresh(identity.st_dev, identity.st_ino)
 
     # --- origins, index, metacopy -------------------------------------------------------------------------
 
@@ -249,7 +242,6 @@ class Tree(Parts):
                 known.lower = lower
             return known
         node = Node(self._number(identity), stat.S_IFMT(status.st_mode), parent, name)
-        node.identity = (identity.st_dev, identity.st_ino)
         node.upper, node.lower, node.index_name = place, lower, index_name
         node.links_diff = self._links_diff(place, status, identity)
         if self.marks.get(place[0].path_of(place[1]), ondisk.METACOPY) is not None:
@@ -300,6 +292,7 @@ class Tree(Parts):
     def discard(self, node: Node) -> None:
         """Take a node out of the table."""
         self.table.remove(node)
+        self.numbers.forget(node.number)
         node.drop_anchor()
         node.drop_partial()
         self._upper_links.pop(node.upper_inode, None)

@@ -8,7 +8,7 @@ found again on disk.
 import os
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cowfs.layers.directory import Directory
 from cowfs.rules.lookup import Entry
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 Place = tuple[Directory, bytes]  # an entry of one layer's directory
 
+# What most nodes have none of is shared: there may be millions of nodes. Never add to these.
+_NO_NAMES: Final[set[bytes]] = set()
+_NOTHING_BELOW: Final[dict[bytes, Entry[Directory]]] = {}
+
 
 class Node:
     """A file that is not a directory. See the attributes' comments; the overlay alone changes them."""
@@ -28,7 +32,6 @@ class Node:
         "anchor",
         "data",
         "handles",
-        "identity",
         "index_name",
         "kind",
         "links_diff",
@@ -53,8 +56,7 @@ class Node:
         self.name = name
         self.aliases: list[tuple[DirNode, bytes]] | None = None  # its other names, as far as they were looked up
         self.lookups = 0  # how often the kernel was told of it and has not forgotten
-        self.handles: list[Handle] = []
-        self.identity = (0, 0)  # device and inode of the file in the layer it was first found in
+        self.handles: tuple[Handle, ...] = ()
         self.upper: Place | None = None  # where the upper has it, once it does
         self.lower: Place | None = None  # where a lower has it, until then
         self.data: Place | None = None  # where its bytes are, when they are not with its attributes (metacopy)
@@ -109,9 +111,9 @@ class DirNode(Node):
         self.upper_dir: Directory | None = None
         self.lowers: tuple[Directory, ...] = ()  # the top one first
         self.entries: dict[bytes, Node | Entry[Directory]] | None = None  # None: not listed yet
-        self.below: dict[bytes, Entry[Directory]] = {}  # what the lowers alone show; empty before the listing
-        self.uppers: set[bytes] = set()  # names that the upper has, where there are lowers, too
-        self.whiteouts: set[bytes] = set()  # names that the upper has a whiteout for
+        self.below = _NOTHING_BELOW  # what the lowers alone show; empty before the listing
+        self.uppers = _NO_NAMES  # names that the upper has, where there are lowers, too
+        self.whiteouts = _NO_NAMES  # names that the upper has a whiteout for
         self.inherit: Inherit | None = None  # what new files take from it; None: not known
         self.version: tuple[int, ...] = ()  # mtimes of live lowers when they were listed
         self.quiet: tuple[int, int] | None = None  # a ctime on disk that came of a copy-up, and the one to show for it
@@ -120,6 +122,27 @@ class DirNode(Node):
     def on_upper(self) -> bool:
         """True when its attributes are the upper's to change."""
         return self.upper_dir is not None
+
+    def listed(self, below: dict[bytes, Entry[Directory]], uppers: set[bytes], whiteouts: set[bytes]) -> None:
+        """Remember what its parts have."""
+        self.below = below or _NOTHING_BELOW
+        self.uppers, self.whiteouts = uppers or _NO_NAMES, whiteouts or _NO_NAMES
+
+    def add_upper(self, name: bytes) -> None:
+        """The upper has this visible name from now on."""
+        if self.uppers is _NO_NAMES:
+            self.uppers = set()
+        self.uppers.add(name)
+
+    def add_whiteout(self, name: bytes) -> None:
+        """The upper has a whiteout for this name from now on."""
+        if self.whiteouts is _NO_NAMES:
+            self.whiteouts = set()
+        self.whiteouts.add(name)
+
+    def drop_whiteouts(self) -> None:
+        """The upper has none any more."""
+        self.whiteouts = _NO_NAMES
 
     def in_upper(self, name: bytes) -> bool:
         """Does the upper have this visible name? Meaningful once the directory was listed."""

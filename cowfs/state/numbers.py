@@ -28,6 +28,7 @@ class Numbers:
         """``devices``: st_dev of each layer, the lowest first."""
         self._base: dict[int, int] = {}
         self._next = _OWN_RANGE
+        self._odd: dict[int, tuple[int, int]] = {}  # identities of the numbers above
         for device in devices:
             self._index(device)
 
@@ -37,14 +38,26 @@ class Numbers:
         if base is None:
             base = self._index(device)
         if inode >= _LIMIT:
-            return self.fresh()
+            return self.fresh(device, inode)
         number = base | inode
         return _ONE if number == ROOT else number
 
-    def fresh(self) -> int:
-        """A number that no identity has."""
+    def fresh(self, device: int, inode: int) -> int:
+        """A number for an identity that does not fit or has its number given away. ``forget`` it in the end."""
         self._next += 1
+        self._odd[self._next] = (device, inode)
         return self._next
+
+    def forget(self, number: int) -> None:
+        """Nobody uses the number any more."""
+        self._odd.pop(number, None)
+
+    def is_of(self, number: int, device: int, inode: int) -> bool:
+        """Was the number made of this identity?"""
+        odd = self._odd.get(number)
+        if odd is not None:
+            return odd == (device, inode)
+        return inode < _LIMIT and self.of(device, inode) == number
 
     def _index(self, device: int) -> int:
         return self._base.setdefault(device, len(self._base) << _SHIFT)
