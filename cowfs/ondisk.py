@@ -36,6 +36,7 @@ STORE_DEFAULT: Final = "/var/lib/cowfs"
 STORE_ENV: Final = "COWFS_ROOT"  # names another store; --root on a command line comes before it
 IMAGES: Final = "images"  # a file per reference: manifest digest and config
 BLOBS: Final = "blobs/sha256"  # manifests, configs, half-downloaded layers
+PART: Final = ".part"  # the end of the name of a half-downloaded blob
 LAYERS: Final = "layers/sha256"  # a directory per diffID; listed means complete on disk
 LAYER_ROOT: Final = "root"  # the tree of a layer
 LAYER_JSON: Final = "layer.json"  # facts about a layer, written before it is published

@@ -4,31 +4,39 @@
     DiffID                          of the plain tar, while it is unpacked
     both right, for every layer     -> one durable commit, then the image's record
 
-Nothing is listed when anything fails, and nothing stays behind. Raises BrokenImage, StoreError, PrivilegeError.
+Each layer is unpacked by a process of its own, several at once (cowfs.images.workers). Nothing is listed when anything
+fails, and nothing stays behind but the downloads that can be gone on with. Raises BrokenImage, StoreError,
+PrivilegeError, and what the plan's source raises.
 """
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cowfs.errors import BrokenImage, NotFound, PrivilegeError, StoreError
 from cowfs.images.ahead import Ahead
 from cowfs.images.compression import MAGIC_SIZE, BadCompression, decompress, sniff
 from cowfs.images.paths import BadPath
 from cowfs.images.plan import LayerSource, Plan, Stream
+from cowfs.images.progress import Progress, Silent
 from cowfs.images.tarheader import BadTar
 from cowfs.images.unpack import unpack
+from cowfs.images.workers import Note, TaskFailed, Tell, in_processes
 from cowfs.store import Store
 from cowfs.store.layers import LayerBuild
 from cowfs.store.records import StoredImage, StoredLayer
 
 _TRIES = 3  # somebody may remove a layer again before it is named by a record
+_AT_ONCE = 4  # layers: each has a download, two cores are busy with two
+_TOLD = 0.1  # seconds between two words about how far a layer is
+_BROKEN = (BadTar, BadPath, BadCompression, BrokenImage)
 
 
-def import_image(store: Store, plan: Plan, reference: str) -> StoredImage:
+def import_image(store: Store, plan: Plan, reference: str, progress: Progress | None = None) -> StoredImage:
     """The image in the store as ``reference``, after what is missing was unpacked."""
     image = StoredImage(
         reference=reference,
@@ -38,34 +46,61 @@ def import_image(store: Store, plan: Plan, reference: str) -> StoredImage:
         platform=plan.config.platform,
         stored=time.time(),
     )
-    for attempt in range(_TRIES):
-        _import_layers(store, plan)
-        try:
-            with store.lease_layers(list(image.diff_ids)):
-                store.publish_image(image, plan.documents)
-            return image
-        except NotFound:
-            if attempt == _TRIES - 1:
-                raise
+    progress = progress or Silent()
+    progress.begin(plan.layers, set(_missing(store, plan)))
+    try:
+        for attempt in range(_TRIES):
+            _import_layers(store, plan, progress)
+            try:
+                with store.lease_layers(list(image.diff_ids)):
+                    store.publish_image(image, plan.documents)
+                return image
+            except NotFound:
+                if attempt == _TRIES - 1:
+                    raise
+    finally:
+        progress.end()
     raise AssertionError("not reached")
 
 
-def _import_layers(store: Store, plan: Plan) -> None:
-    missing = _missing(store, plan)
-    if not missing:
-        return
-    if os.geteuid() != 0:
-        raise PrivilegeError("unpacking an image makes devices and other users' files: be root")
-    with store.importing(missing), contextlib.ExitStack() as cleanup:
-        builds = []
-        for layer in _missing(store, plan).values():  # another import may have brought some meanwhile
-            build = store.stage_layer()
+def _import_layers(store: Store, plan: Plan, progress: Progress) -> None:
+    while missing := _missing(store, plan):
+        if os.geteuid() != 0:
+            raise PrivilegeError("unpacking an image makes devices and other users' files: be root")
+        with store.importing(missing) as ours:
+            missing = _missing(store, plan)  # another import may have brought some meanwhile
+            _unpack_layers(store, [missing[diff_id] for diff_id in ours if diff_id in missing], progress)
+
+
+def _unpack_layers(store: Store, layers: list[LayerSource], progress: Progress) -> None:
+    """The layers into the store, all or none. The largest one begins."""
+    layers.sort(key=lambda layer: layer.size or 0, reverse=True)
+    _check_room(store, sum(layer.size or 0 for layer in layers))
+    free = _free(store)
+    with contextlib.ExitStack() as cleanup:
+        builds: dict[str, LayerBuild] = {}
+        for layer in layers:
+            builds[layer.diff_id] = build = store.stage_layer()
             cleanup.callback(build.close)
-            builds.append(build)
-            with _explained(store, f"layer {layer.diff_id[len('sha256:') :][:12]}"):
-                build.facts = _unpack_layer(layer, build)
-        with _explained(store, "the image"):
-            store.commit_layers(builds)
+
+        def seen(diff_id: str, what: Note | StoredLayer) -> None:
+            if isinstance(what, Note):
+                progress.at(diff_id, what.value)
+            else:
+                builds[diff_id].facts = what
+                progress.done(diff_id)
+
+        try:
+            tasks = {layer.diff_id: functools.partial(_unpack_layer, layer, builds[layer.diff_id]) for layer in layers}
+            in_processes(tasks, _AT_ONCE, seen)
+        except TaskFailed as failure:
+            with _explained(store, f"layer {failure.task[len('sha256:') :][:12]}", free):
+                raise failure.error from None
+        for layer in layers:  # before the sync: what is gone need not be written
+            if layer.digest:
+                store.remove_part(layer.digest)
+        with _explained(store, "the image", free):
+            store.commit_layers(list(builds.values()))
 
 
 def _missing(store: Store, plan: Plan) -> dict[str, LayerSource]:
@@ -73,16 +108,28 @@ def _missing(store: Store, plan: Plan) -> dict[str, LayerSource]:
     return {layer.diff_id: layer for layer in plan.layers if store.layer(layer.diff_id) is None}
 
 
-def _unpack_layer(layer: LayerSource, build: LayerBuild) -> StoredLayer:
-    with layer.open() as stream:
-        blob = _Blob(stream, layer)
-        compression = sniff(blob.start)
-        if layer.compression not in (None, compression):
-            raise BrokenImage(f"it is said to be {layer.compression.value} and is {compression.value}")
-        plain = _Plain(decompress(blob.read, compression))
-        with Ahead(plain) as chunks:
-            result = unpack(chunks, build.root_fd)
-        blob.verify()
+def _unpack_layer(layer: LayerSource, build: LayerBuild, tell: Tell) -> StoredLayer:
+    """In a process of its own. What an earlier download left may be damaged: then all of it comes once more."""
+    for again in (True, False):
+        with layer.open() as stream:
+            try:
+                return _unpack_stream(stream, layer, build, tell)
+            except _BROKEN:
+                if not (stream.discard() and again):
+                    raise
+        build.restart()
+    raise AssertionError("not reached")
+
+
+def _unpack_stream(stream: Stream, layer: LayerSource, build: LayerBuild, tell: Tell) -> StoredLayer:
+    blob = _Blob(stream, layer, tell)
+    compression = sniff(blob.start)
+    if layer.compression not in (None, compression):
+        raise BrokenImage(f"it is said to be {layer.compression.value} and is {compression.value}")
+    plain = _Plain(decompress(blob.read, compression))
+    with Ahead(plain) as chunks:
+        result = unpack(chunks, build.root_fd)
+    blob.verify()
     plain.verify(layer.diff_id)
     return StoredLayer(layer.diff_id, plain.size, result.entries, result.opaque)
 
@@ -90,9 +137,11 @@ def _unpack_layer(layer: LayerSource, build: LayerBuild) -> StoredLayer:
 class _Blob:
     """The blob as it is stored, counted and hashed while it is read."""
 
-    def __init__(self, stream: Stream, layer: LayerSource) -> None:
+    def __init__(self, stream: Stream, layer: LayerSource, tell: Callable[[int], None]) -> None:
         self._stream = stream
         self._layer = layer
+        self._tell = tell
+        self._told = 0.0
         self._hash = hashlib.sha256()
         self._size = 0
         self.start = b""
@@ -123,6 +172,9 @@ class _Blob:
             raise BrokenImage(f"the blob is larger than {self._layer.size} bytes")
         if self._layer.digest:
             self._hash.update(data)
+        if time.monotonic() > self._told + _TOLD:
+            self._tell(self._size)
+            self._told = time.monotonic()
         return data
 
 
@@ -147,19 +199,28 @@ class _Plain:
 
 
 @contextlib.contextmanager
-def _explained(store: Store, what: str) -> Iterator[None]:
-    """Errors in the words of a person who has an image and a disk."""
-    free = _free(store)
+def _explained(store: Store, what: str, free: int) -> Iterator[None]:
+    """Errors in the words of a person who has an image and a disk, with ``free`` bytes before."""
     try:
         yield
-    except (BadTar, BadPath, BadCompression, BrokenImage) as error:
+    except _BROKEN as error:
         raise BrokenImage(f"{what}: {error}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(f"{what} needs more room than the {free} MiB that were free in {store.root}") from error
+            raise StoreError(f"{what} needs more room than the {_mib(free)} that were free in {store.root}") from error
         raise StoreError(f"{what} cannot be unpacked into {store.root}: {error.strerror}") from error
+
+
+def _check_room(store: Store, need: int) -> None:
+    """Raises StoreError where not even the packed layers would fit."""
+    if need > (free := _free(store)):
+        raise StoreError(f"the image needs at least {_mib(need)}, {_mib(free)} are free in {store.root}")
 
 
 def _free(store: Store) -> int:
     found = os.statvfs(store.root)
-    return found.f_bavail * found.f_frsize >> 20
+    return found.f_bavail * found.f_frsize
+
+
+def _mib(size: int) -> str:
+    return f"{size >> 20} MiB"

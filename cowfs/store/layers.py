@@ -27,6 +27,7 @@ from cowfs.store.descriptors import (
     write_file,
 )
 from cowfs.store.records import LIMIT, Damaged, StoredLayer, decode_layer, digest_hex, encode
+from cowfs.store.trees import remove_tree
 
 
 @dataclass(slots=True)
@@ -36,6 +37,12 @@ class LayerBuild:
     entry: staging.Entry
     root_fd: int
     facts: StoredLayer | None = None
+
+    def restart(self) -> None:
+        """Begin again with an empty tree."""
+        os.close(self.root_fd)
+        remove_tree(self.entry.fd, os.fsencode(LAYER_ROOT))
+        self.root_fd = make_directory(self.entry.fd, LAYER_ROOT)
 
     def close(self) -> None:
         """Remove it if it was not published."""

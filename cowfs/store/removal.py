@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cowfs.errors import StoreError
-from cowfs.ondisk import RUN_JSON
+from cowfs.ondisk import PART, RUN_JSON
 from cowfs.store.descriptors import open_directory, read_file, try_lock
 from cowfs.store.layers import Layers
+from cowfs.store.parts import sweep_parts
 from cowfs.store.records import StoredImage, digest_hex
 
 _RUN_LIMIT = 4 << 20  # bytes of a run.json: a command line may be long
+_PART_LIFE = 7 * 24 * 3600.0  # seconds that a download which was cut is kept to go on with
 _LAYER_IN_PATH = re.compile(r"/layers/sha256/([0-9a-f]{64})(?:/|$)")
 
 
@@ -100,5 +102,6 @@ def _remove_blobs(blobs_fd: int, images: Iterable[StoredImage]) -> None:
     """Manifests and configs are written under the shared store lock together with the record that names them."""
     used = {digest_hex(digest) for image in images for digest in (image.digest, image.config)}
     for name in os.listdir(blobs_fd):
-        if name not in used:
+        if name not in used and not name.endswith(PART):
             os.unlink(name, dir_fd=blobs_fd)
+    sweep_parts(blobs_fd, _PART_LIFE)

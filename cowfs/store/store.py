@@ -20,6 +20,7 @@ from cowfs.store import leases, staging
 from cowfs.store.descriptors import is_named, make_directory, read_file, wait_for_lock, write_file
 from cowfs.store.layers import LayerBuild, Layers
 from cowfs.store.leases import Lease
+from cowfs.store.parts import Part, open_part, remove_part
 from cowfs.store.records import (
     LIMIT,
     Damaged,
@@ -170,14 +171,36 @@ class Store:
         return leases.take(self._fds[ondisk.LAYERS], list(dict.fromkeys(diff_ids)))
 
     @contextlib.contextmanager
-    def importing(self, diff_ids: Iterable[str]) -> Iterator[None]:
-        """Be the only one to import these layers; waits for others. Look again afterwards what is still missing."""
+    def importing(self, diff_ids: Iterable[str]) -> Iterator[set[str]]:
+        """Be the only one to import some of these layers: all that nobody else imports now, or after a wait the first.
+
+        Who has some does not wait for others, so nobody waits in a circle. Look again afterwards what is missing.
+        """
+        names = {digest_hex(diff_id): diff_id for diff_id in sorted(diff_ids)}
         with contextlib.ExitStack() as held:
-            for name in sorted({digest_hex(diff_id) for diff_id in diff_ids}):
+            mine = set()
+            for name, diff_id in names.items():
+                with contextlib.suppress(_Taken):
+                    held.enter_context(self._lock_file(name, shared=False, seconds=0, what=""))
+                    mine.add(diff_id)
+            if not mine and names:
+                name, diff_id = next(iter(names.items()))
                 held.enter_context(
                     self._lock_file(name, shared=False, seconds=_IMPORT_PATIENCE, what=f"imports layer {name[:12]}")
                 )
-            yield
+                mine.add(diff_id)
+            yield mine
+
+    def part(self, digest: str) -> Part:
+        """What there is of a blob that is being downloaded. Raises StoreError if another command does not let it go."""
+        try:
+            return open_part(self._fds[ondisk.BLOBS], digest, _IMPORT_PATIENCE)
+        except OSError as error:
+            raise StoreError(f"{digest} cannot be downloaded into the store: {error.strerror or error}") from error
+
+    def remove_part(self, digest: str) -> None:
+        """Forget what was downloaded of a blob."""
+        remove_part(self._fds[ondisk.BLOBS], digest)
 
     def scratch_file(self) -> int:
         """A descriptor of a new file without a name, for what does not fit in memory."""
