@@ -29,6 +29,8 @@ class MountOptions:
     allow_other: bool = True
     allow_suid: bool = False
     allow_dev: bool = False
+    journal: Path | None = None  # the file in which every change is recorded (cowfs.journal)
+    each_write: bool = False  # there every write, too: no passthrough then
     source: str = "cowfs"  # the first field of /proc/mounts
     transport: str = "auto"  # "auto", "plain", or a list of levers as cowfs.fuse.transport documents
 

@@ -15,6 +15,10 @@ from cowfs.ondisk import TRANSPORT_ENV
 @click.option("--upper", type=click.Path(path_type=Path), help="Directory that takes the changes; needs --work.")
 @click.option("--work", type=click.Path(path_type=Path), help="Empty directory on the same file system as --upper.")
 @click.option("--read-only", is_flag=True, help="Show --upper with the rest, and refuse changes.")
+@click.option(
+    "--journal", metavar="FILE", type=click.Path(path_type=Path), help="Append to FILE who changed what, and when."
+)
+@click.option("--trace-writes", is_flag=True, help="Record each single write there; slower.")
 @click.option("--foreground", is_flag=True, help="Serve in this process until the mount ends.")
 @click.option(
     "--transport", envvar=TRANSPORT_ENV, default="auto", help="auto, plain, or levers joined by + (cowfs info)."
@@ -26,6 +30,8 @@ def command(
     upper: Path | None,
     work: Path | None,
     read_only: bool,
+    journal: Path | None,
+    trace_writes: bool,
     foreground: bool,
     transport: str,
 ) -> None:
@@ -42,6 +48,10 @@ def command(
     mountpoint = Path(last)
     if (upper is None) != (work is None):
         raise UsageError("--upper and --work go together: changes are built in one and published in the other")
+    if journal is not None and (upper is None or read_only):
+        raise UsageError("--journal records changes: it needs --upper, and not --read-only")
+    if trace_writes and journal is None:
+        raise UsageError("--trace-writes goes into a journal: it needs --journal")
     mountpoints.check_root()
     serve.check_device()
     mountpoints.check_mountpoint(mountpoint, empty=True)
@@ -54,6 +64,8 @@ def command(
             read_only=read_only,
             live_lower=live,
             hidden=hidden,
+            journal=journal and journal.absolute(),
+            each_write=trace_writes,
             source=",".join(sources),
             transport=transport,
         )

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyfuse3
 import trio
@@ -21,6 +22,9 @@ from cowfs.fuse.transport.library import Library
 from cowfs.fuse.transport.passthrough import Passthrough, stack_depth_above
 from cowfs.options import MountOptions
 from cowfs.overlay import Overlay
+
+if TYPE_CHECKING:
+    from cowfs.fuse.journaled import Journaled
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +50,27 @@ class Session:
         self._state: Path | None = None
         self._begun = False  # libfuse has a session
         self._overlay = Overlay(options)
-        self._operations = Operations(self._overlay)
+        self._operations, self._journal = self._begin_operations(options)
         try:
             self._prepare_library()
             self._connect()
         except BaseException:
             self._leave()
             raise
+
+    def _begin_operations(self, options: MountOptions) -> "tuple[Operations, Journaled | None]":
+        if options.journal is None or not options.writable:
+            return Operations(self._overlay), None
+        from cowfs.fuse.journaled import Journaled
+        from cowfs.journal.writer import Journal
+
+        try:
+            journal = Journal(options.journal)
+        except BaseException:
+            self._overlay.close()
+            raise
+        operations = Journaled(self._overlay, journal, each_write=options.each_write)
+        return operations, operations
 
     def _prepare_library(self) -> None:
         if self._library is None:
@@ -118,6 +136,9 @@ class Session:
         self.levers.enable("handshake")
         if not self.levers.asks("passthrough") or self._library is None:
             return
+        if self._options.each_write:
+            self.levers.refuse("passthrough", "the journal is to have each write")
+            return
         upper = self._overlay.upper
         if upper is None:
             self.levers.refuse("passthrough", "nothing can be written: there is no upper")
@@ -160,6 +181,8 @@ class Session:
             pyfuse3.close(unmount=False)
         with contextlib.suppress(OSError):
             self._unmount()
+        if self._journal is not None:
+            self._journal.end()
         self._overlay.close()
 
     def _unmount(self) -> None:
@@ -189,6 +212,8 @@ class Session:
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_on_signal)
+            if self._journal is not None:
+                nursery.start_soon(self._journal.flush_when_idle)
             await pyfuse3.main(min_tasks=1, max_tasks=_TASKS)
             nursery.cancel_scope.cancel()
 

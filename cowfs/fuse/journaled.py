@@ -1,0 +1,324 @@
+"""The handlers of a mount that keeps a journal: each does what it did, and then records it.
+
+The one place where changes and the journal meet; a mount without a journal has plain ``Operations``. Recorded is what
+succeeded, with who asked, before the answer goes: so the process that waits for it is still what it was.
+
+What a file held before is asked before the change. Data that the kernel writes by itself (passthrough, mappings) lies
+between the open for writing and its end, which is when the last descriptor and mapping are gone; what happened between
+is told by size, blocks and times.
+"""
+
+import os
+from time import time_ns
+from typing import Final
+
+import pyfuse3
+import trio
+from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
+
+from cowfs.fuse.errnos import waiting
+from cowfs.fuse.operations import Operations
+from cowfs.journal import records
+from cowfs.journal.processes import Process, Processes
+from cowfs.journal.records import NO_LAYER, UPPER, Op
+from cowfs.journal.writer import Journal
+from cowfs.overlay import DirNode, Handle, Node, Overlay
+
+_FOR_EXECUTION: Final = 0x20  # FMODE_EXEC among the flags of an open: include/linux/fs.h
+_DIRECTORIES: Final = 4096  # numbers of directories that are remembered
+_MOMENT: Final = 0.25  # seconds
+_EXCHANGE: Final = 2  # RENAME_EXCHANGE
+
+
+_TICK_NS: Final = 20_000_000  # two writes closer than this may leave the same mtime (older kernels, 100 Hz)
+
+
+class _Writer:
+    """A handle that is open for writing."""
+
+    __slots__ = ("bytes", "changed", "layer", "mtime_ns", "number", "process", "size")
+
+    def __init__(self, number: int, process: Process | None, layer: int, before: os.stat_result | None) -> None:
+        self.number = number
+        self.process = process  # None: it cannot be seen
+        self.layer = layer
+        self.size = 0 if before is None else before.st_size
+        self.mtime_ns = None if before is None else before.st_mtime_ns  # None: this open made the file
+        self.bytes = 0  # written by requests
+        self.changed = before is not None and time_ns() - before.st_mtime_ns < _TICK_NS
+
+    def settle(self, now: os.stat_result) -> None:
+        """Decide by the times whether something was written so far, for they are about to be set."""
+        if self.mtime_ns is not None and now.st_mtime_ns != self.mtime_ns:
+            self.changed = True
+
+
+class Journaled(Operations):
+    """Operations, and a journal of what they change."""
+
+    def __init__(self, overlay: Overlay, journal: Journal, *, each_write: bool = False) -> None:
+        """``each_write``: record every write; then no file may be opened in passthrough."""
+        super().__init__(overlay)
+        self.journal = journal
+        self._each_write = each_write
+        self._people = Processes(journal.append)
+        self._places: dict[DirNode, int] = {}
+        self._place_count = 0
+        self._writers: dict[int, _Writer] = {}
+        self._depth = len(overlay.lowers) + 1
+
+    def end(self) -> None:
+        """The mount is over: what is open is closed now."""
+        for number in list(self._writers):
+            self._closed(self._handles[number])
+        self._people.close()
+        self.journal.close()
+
+    async def flush_when_idle(self) -> None:
+        """Write what waits a moment after it came, until cancelled."""
+        while True:
+            event = trio.Event()
+            self.journal.wake = event.set
+            if not self.journal.is_waiting:
+                await event.wait()
+            await trio.sleep(_MOMENT)
+            self.journal.flush()
+
+    # --- names --------------------------------------------------------------------------------------------
+
+    @waiting
+    async def mknod(
+        self, parent: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        entry = await super().mknod(parent, name, mode, rdev, ctx)
+        self._note(ctx, Op.MKNOD, NO_LAYER, self._table[parent], name, records.DEVICE.pack(mode, rdev))
+        return entry
+
+    @waiting
+    async def mkdir(self, parent: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
+        entry = await super().mkdir(parent, name, mode, ctx)
+        self._note(ctx, Op.MKDIR, NO_LAYER, self._table[parent], name, records.MODE.pack(mode))
+        return entry
+
+    @waiting
+    async def symlink(self, parent: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        entry = await super().symlink(parent, name, target, ctx)
+        self._note(ctx, Op.SYMLINK, NO_LAYER, self._table[parent], name, target)
+        return entry
+
+    @waiting
+    async def link(self, inode: InodeT, parent: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        node = self._table[inode]
+        entry = await super().link(inode, parent, name, ctx)
+        older, older_name = self._older_name(node, self._table[parent], name)
+        rest = records.PLACE.pack(self._place(older)) + older_name
+        self._note(ctx, Op.LINK, NO_LAYER, self._table[parent], name, rest)
+        return entry
+
+    @waiting
+    async def unlink(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        layer = self._layer_at(self._table[parent], name)
+        await super().unlink(parent, name, ctx)
+        self._note(ctx, Op.UNLINK, layer, self._table[parent], name)
+
+    @waiting
+    async def rmdir(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        layer = self._layer_at(self._table[parent], name)
+        await super().rmdir(parent, name, ctx)
+        self._note(ctx, Op.RMDIR, layer, self._table[parent], name)
+
+    @waiting
+    async def rename(
+        self,
+        parent_old: InodeT,
+        name_old: FileNameT,
+        parent_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        old, new = self._table[parent_old], self._table[parent_new]
+        source, target = self.overlay.find(old, name_old), self.overlay.find(new, name_new)
+        layer, replaced = self._layer_of(source), self._layer_of(target)
+        await super().rename(parent_old, name_old, parent_new, name_new, flags, ctx)
+        if source is target:
+            return  # two names of one file: nothing moved
+        rest = records.RENAMED.pack(self._place(new), replaced, flags) + name_new
+        self._note(ctx, Op.RENAME, layer, old, name_old, rest)
+        if isinstance(source, DirNode) or (isinstance(target, DirNode) and flags & _EXCHANGE):
+            self._places.clear()  # paths below it are others now
+
+    # --- attributes ---------------------------------------------------------------------------------------
+
+    @waiting
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        node = self._table[inode]
+        layer = self._layer_of(node)
+        writers = [self._writers[handle.fd] for handle in node.handles if handle.fd in self._writers]
+        if writers:
+            before = self.overlay.status(node)
+            for writer in writers:
+                writer.settle(before)
+        reply = await super().setattr(inode, attr, fields, fh, ctx)
+        for writer in writers:
+            if writer.mtime_ns is not None:
+                writer.mtime_ns, writer.size = reply.st_mtime_ns, reply.st_size
+        mask = (
+            (fields.update_mode and records.SET_MODE)
+            | (fields.update_uid and records.SET_OWNER)
+            | (fields.update_gid and records.SET_GROUP)
+            | (fields.update_size and records.SET_SIZE)
+            | ((fields.update_atime or fields.update_mtime) and records.SET_TIMES)
+        )
+        self._note_node(
+            ctx,
+            Op.ATTRIBUTES,
+            layer,
+            node,
+            records.ATTRIBUTES.pack(mask, reply.st_mode, reply.st_uid, reply.st_gid, reply.st_size),
+        )
+        return reply
+
+    @waiting
+    async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
+        node = self._table[inode]
+        layer = self._layer_of(node)
+        await super().setxattr(inode, name, value, ctx)
+        self._note_node(ctx, Op.SETXATTR, layer, node, name)
+
+    @waiting
+    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+        node = self._table[inode]
+        layer = self._layer_of(node)
+        await super().removexattr(inode, name, ctx)
+        self._note_node(ctx, Op.REMOVEXATTR, layer, node, name)
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    @waiting
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        node = self._table[inode]
+        if flags & _FOR_EXECUTION:
+            self._people.executing(ctx.pid)
+        else:
+            self._people.opened(ctx.pid, ctx.uid, ctx.gid)
+        if not flags & (os.O_ACCMODE | os.O_TRUNC):
+            return await super().open(inode, flags, ctx)
+        layer = self._layer_of(node)
+        info = await super().open(inode, flags, ctx)
+        if flags & os.O_TRUNC:
+            self._note_node(ctx, Op.ATTRIBUTES, layer, node, records.ATTRIBUTES.pack(records.SET_SIZE, 0, 0, 0, 0))
+            layer = UPPER
+        if flags & os.O_ACCMODE:
+            before = self.overlay.status(node)
+            self._note_node(ctx, Op.OPEN, layer, node, records.OPENED.pack(info.fh, before.st_size))
+            self._writes(info.fh, ctx, layer, before)
+        return info
+
+    @waiting
+    async def create(
+        self, parent: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        info, entry = await super().create(parent, name, mode, flags, ctx)
+        self._note(ctx, Op.CREATE, NO_LAYER, self._table[parent], name, records.CREATED.pack(mode, info.fh))
+        if flags & os.O_ACCMODE:
+            self._writes(info.fh, ctx, NO_LAYER, None)
+        return info, entry
+
+    @waiting
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        done = await super().write(fh, off, buf)
+        writer = self._writers.get(fh)
+        if writer is not None:
+            writer.bytes += done
+            if self._each_write:
+                node = self._handles[fh].node
+                rest = records.WRITTEN.pack(fh, off, done)
+                self._record(Op.WRITE, self._layer_of(node), self._number_of(writer), node.parent, node.name, rest)
+        return done
+
+    @waiting
+    async def release(self, fh: FileHandleT) -> None:
+        if fh in self._writers:
+            self._closed(self._handles[fh])
+        await super().release(fh)
+
+    def _writes(self, fh: int, ctx: RequestContext, layer: int, before: os.stat_result | None) -> None:
+        number = self._people.number_of(ctx.pid, ctx.uid, ctx.gid)
+        self._writers[fh] = _Writer(number, self._people.process_of(ctx.pid), layer, before)
+
+    def _closed(self, handle: Handle) -> None:
+        """What the holder of a handle wrote, whoever that is by now: a shell opens files for what it executes then."""
+        writer = self._writers.pop(handle.fd)
+        now = os.fstat(handle.fd)
+        changed = writer.changed or writer.bytes or now.st_size != writer.size
+        if writer.mtime_ns is not None:
+            changed = handle.on_upper and (changed or now.st_mtime_ns != writer.mtime_ns)
+        elif not changed:
+            return  # it made an empty file, and that is known
+        written = writer.bytes or (records.UNKNOWN if changed else 0)
+        rest = records.CLOSED.pack(handle.fd, writer.size, now.st_size, written)
+        node = handle.node
+        self._record(Op.CLOSE, writer.layer, self._number_of(writer), node.parent, node.name, rest)
+
+    @staticmethod
+    def _number_of(writer: _Writer) -> int:
+        return writer.number if writer.process is None else writer.process.number
+
+    # --- recording ----------------------------------------------------------------------------------------
+
+    def _note_node(self, ctx: RequestContext, op: Op, layer: int, node: Node, rest: bytes) -> None:
+        if not node.orphan:  # else it goes with its last user
+            self._note(ctx, op, layer, node.parent, node.name, rest)
+
+    def _note(
+        self, ctx: RequestContext, op: Op, layer: int, directory: Node | None, name: bytes, rest: bytes = b""
+    ) -> None:
+        self._record(op, layer, self._people.number_of(ctx.pid, ctx.uid, ctx.gid), directory, name, rest)
+
+    def _record(self, op: Op, layer: int, process: int, directory: Node | None, name: bytes, rest: bytes) -> None:
+        """The root is the empty name in itself; a file without a name is in no directory."""
+        if directory is None:
+            place = 0 if op in (Op.CLOSE, Op.WRITE) else self._place(self.overlay.root)
+        else:
+            place = self._place(directory)
+        self.journal.change(op, layer, process, place, name if place else b"", rest)
+
+    def _place(self, directory: Node) -> int:
+        assert isinstance(directory, DirNode)
+        return self._places.get(directory) or self._new_place(directory)
+
+    def _new_place(self, directory: DirNode) -> int:
+        if len(self._places) >= _DIRECTORIES:
+            self._places.clear()
+        self._place_count += 1
+        self._places[directory] = self._place_count
+        path = records.DIRECTORY.pack(self._place_count) + self.overlay.path_of(directory)
+        self.journal.append(records.short(Op.DIRECTORY, path))
+        return self._place_count
+
+    def _layer_at(self, parent: Node, name: bytes) -> int:
+        return self._layer_of(self.overlay.find(parent, name))
+
+    def _layer_of(self, node: Node | None) -> int:
+        """Which layer has what a node shows: its number from the bottom, from 1."""
+        if node is None:
+            return NO_LAYER
+        if isinstance(node, DirNode):
+            index = node.parts[0].layer.index if node.parts else 0
+        else:
+            place = node.data or node.upper or node.lower
+            index = 0 if place is None else place[0].layer.index
+        return self._depth - index if index else UPPER
+
+    def _older_name(self, node: Node, parent: Node, name: bytes) -> tuple[Node, bytes]:
+        if node.parent is not None and (node.parent, node.name) != (parent, name):
+            return node.parent, node.name
+        return next(iter(node.aliases or ()), (self.overlay.root, b""))

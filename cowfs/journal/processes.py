@@ -1,0 +1,209 @@
+"""Who asks: the process behind a request, read from /proc while it waits for the answer, and remembered.
+
+A number never names the wrong process:
+
+    what may have happened            how it is known
+    --------------------------------  ------------------------------------------------------------------------------
+    the thread ended, another has     its comm file was opened when it was read: reading it again fails then
+    its number
+    the thread executed a program     its comm differs, or the program (or its loader) was opened for execution before:
+                                      ``executing``
+    another user                      the request says which, and it is part of what is remembered
+
+What is left is a process that had changed something, and then executes a static program of the same first 15 letters
+that is not on the mount: it is taken for what it was before.
+
+Nothing here waits for the process. Its arguments are read from its memory, which the kernel does without asking us for
+pages (FOLL_ANON, CVE-2018-1120).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cowfs.journal import records
+
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC
+_ENTRIES: Final = 512  # threads whose comm file is open
+_PROCESSES: Final = 8192  # processes that are remembered
+_DEPTH: Final = 64  # generations
+_COMM: Final = 64  # bytes
+_STATUS: Final = 4096  # bytes: all before the masks of signals
+_NOBODY: Final = 0
+
+
+class Process:
+    """One process, from its start to its end; ``number`` is that of what it executes now."""
+
+    __slots__ = ("facts", "number", "parent", "started")
+
+    def __init__(self, started: int) -> None:
+        self.started = started
+        self.parent = _NOBODY  # as it was when the process was first seen: later it may be whoever adopted it
+        self.number = _NOBODY
+        self.facts: tuple[object, ...] = ()
+
+
+@dataclass(slots=True)
+class _Thread:
+    process: Process
+    comm_fd: int
+    comm: bytes
+    uid: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    leader: int
+    parent: int
+    inner: int
+    is_init: bool  # of a pid namespace below ours
+    uid: int
+    gid: int
+
+
+class Processes:
+    """The processes that asked, by the number of the thread (``ctx.pid``). ``write`` gets the records of new ones."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._threads: dict[int, _Thread] = {}
+        self._processes: dict[int, Process] = {}
+        self._executing: set[int] = set()
+        self._count = 0
+
+    def close(self) -> None:
+        """Close all files."""
+        for thread in self._threads.values():
+            os.close(thread.comm_fd)
+        self._threads.clear()
+
+    def number_of(self, pid: int, uid: int, gid: int) -> int:
+        """The number of the process of a thread that waits for us; 0 where it cannot be seen."""
+        thread = self._threads.get(pid)
+        if thread is not None and thread.uid == uid and pid not in self._executing:
+            try:
+                if os.pread(thread.comm_fd, _COMM, 0) == thread.comm:
+                    return thread.number
+            except OSError:  # ESRCH: it ended
+                pass
+        return self._look(pid, uid, gid)
+
+    def process_of(self, pid: int) -> Process | None:
+        """The process of a thread for which ``number_of`` was just asked."""
+        thread = self._threads.get(pid)
+        return None if thread is None else thread.process
+
+    def executing(self, pid: int) -> None:
+        """A thread has opened a program in order to execute it: soon it is something else."""
+        self._executing.add(pid)
+
+    def opened(self, pid: int, uid: int, gid: int) -> None:
+        """A thread opens a file: the first after it executed a program shows what it is now, and of whom."""
+        if pid in self._executing:
+            self._look(pid, uid, gid)
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def _look(self, pid: int, uid: int, gid: int) -> int:
+        self._executing.discard(pid)
+        old = self._threads.pop(pid, None)
+        if old is not None:
+            os.close(old.comm_fd)
+        if pid <= 0:
+            return _NOBODY
+        try:
+            comm_fd = os.open(f"/proc/{pid}/comm", _READ)
+        except OSError:
+            return _NOBODY
+        try:
+            comm = os.pread(comm_fd, _COMM, 0)
+            status = _read_status(pid)
+            process = self._process(status, uid, gid, 0)
+            os.pread(comm_fd, 1, 0)  # it is the same still
+        except (OSError, ValueError, IndexError):
+            os.close(comm_fd)
+            return _NOBODY
+        if len(self._threads) >= _ENTRIES:
+            os.close(self._threads.pop(next(iter(self._threads))).comm_fd)
+            self._executing &= self._threads.keys()
+        self._threads[pid] = _Thread(process, comm_fd, comm, uid, process.number)
+        return process.number
+
+    def _process(self, status: _Status, uid: int, gid: int, depth: int) -> Process:
+        leader = status.leader
+        started = _start_time(leader)
+        process = self._processes.get(leader)
+        if process is None or process.started != started:
+            process = Process(started)
+            process.parent = self._parent(status, depth)
+        exe, cwd = _link(leader, "exe"), _link(leader, "cwd")
+        argv = _read(f"/proc/{leader}/cmdline", records.ARGV_LIMIT + 1)
+        facts = (exe, argv, uid, gid)
+        if facts != process.facts:
+            self._count += 1
+            process.number, process.facts = self._count, facts
+            self._write(
+                records.process(
+                    self._count,
+                    process.parent,
+                    pid=leader,
+                    inner_pid=status.inner,
+                    uid=uid,
+                    gid=gid,
+                    started=started,
+                    exe=exe,
+                    cwd=cwd,
+                    argv=argv,
+                )
+            )
+            self._processes.pop(leader, None)
+            self._processes[leader] = process
+            if len(self._processes) > _PROCESSES:
+                del self._processes[next(iter(self._processes))]
+        return process
+
+    def _parent(self, status: _Status, depth: int) -> int:
+        """The number of the parent, none beyond the first process of a container."""
+        if status.parent <= 0 or status.is_init or depth >= _DEPTH:
+            return _NOBODY
+        try:
+            above = _read_status(status.parent)
+            return self._process(above, above.uid, above.gid, depth + 1).number
+        except (OSError, ValueError, IndexError):  # it ended this moment
+            return _NOBODY
+
+
+def _read_status(pid: int) -> _Status:
+    lines = _read(f"/proc/{pid}/status", _STATUS).split(b"\n")
+    fields = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
+    inner = fields[b"NStgid"].split() if b"NStgid" in fields else [fields[b"Tgid"]]
+    return _Status(
+        leader=int(fields[b"Tgid"]),
+        parent=int(fields[b"PPid"]),
+        inner=int(inner[-1]),
+        is_init=len(inner) > 1 and inner[-1] == b"1",
+        uid=int(fields[b"Uid"].split()[3]),
+        gid=int(fields[b"Gid"].split()[3]),
+    )
+
+
+def _start_time(pid: int) -> int:
+    return int(_read(f"/proc/{pid}/stat", 1024).rpartition(b") ")[2].split()[19])
+
+
+def _link(pid: int, name: str) -> bytes:
+    try:
+        return os.fsencode(os.readlink(f"/proc/{pid}/{name}"))
+    except OSError:  # a kernel thread, or no permission
+        return b""
+
+
+def _read(path: str, limit: int) -> bytes:
+    fd = os.open(path, _READ)
+    try:
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)

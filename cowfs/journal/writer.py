@@ -1,0 +1,142 @@
+"""The file that a journal is: appended in batches, bounded, closed in order.
+
+A record is in memory until its batch is written: when ``BATCH`` are waiting, when whoever owns the journal says so (it
+is told by ``wake`` that records wait), at the end. That is what a kill -9 loses. Nothing is fsynced. What cannot be
+written is counted and told once: it never costs an operation.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import time_ns
+from typing import Final
+from zlib import crc32
+
+from cowfs.journal import records
+from cowfs.journal.records import Op
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 512  # records
+LIMIT: Final = 1 << 30  # bytes of a journal where nobody says another
+_RESERVE: Final = 64  # bytes: room for the record that says it is full
+_LATEST: Final = 0xFFFFFFFF  # us since a batch began
+
+
+class Journal:
+    """One journal, open for appending. Not safe for threads."""
+
+    def __init__(self, path: Path, limit: int = LIMIT) -> None:
+        """Open or make ``path``; what a killed writer left half is cut off. Raises OSError (EAGAIN: it is in use)."""
+        self.wake: Callable[[], None] = lambda: None
+        self.lost = 0  # records
+        self._limit = limit
+        self._waiting: list[bytes] = []
+        self._began = 0
+        self._stopped = False
+        self._path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._size = self._resume()
+        except OSError as failure:
+            os.close(self._fd)
+            raise OSError(failure.errno, failure.strerror, os.fspath(path)) from None
+        self.append(records.short(Op.START))
+
+    def _resume(self) -> int:
+        size = os.fstat(self._fd).st_size
+        if not size:
+            os.write(self._fd, records.MAGIC)
+            return len(records.MAGIC)
+        if os.pread(self._fd, len(records.MAGIC), 0) != records.MAGIC:
+            raise OSError(errno.EINVAL, "it is not a journal")
+        end = _end(self._fd, size)
+        os.ftruncate(self._fd, end)
+        os.lseek(self._fd, end, os.SEEK_SET)
+        return end
+
+    @property
+    def is_waiting(self) -> bool:
+        """Are there records that are not written yet?"""
+        return bool(self._waiting)
+
+    def change(self, op: int, layer: int, process: int, directory: int, name: bytes, rest: bytes = b"") -> None:
+        """Record a change."""
+        if self._stopped:
+            self.lost += 1
+            return
+        now = time_ns()
+        if not self._waiting:
+            self._began = now
+            self.wake()
+        since = min(max(0, now - self._began) // 1000, _LATEST)
+        size = 18 + len(name) + len(rest)
+        self._waiting.append(records.HEAD.pack(size, op, layer, since, process, directory, len(name)) + name + rest)
+        if len(self._waiting) >= BATCH:
+            self.flush()
+
+    def append(self, record: bytes) -> None:
+        """Record anything else."""
+        if not self._waiting:
+            self._began = time_ns()
+            self.wake()
+        self._waiting.append(record)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting or self._stopped:
+            return
+        data = records.frame(self._began, waiting)
+        if self._size + len(data) <= self._limit - _RESERVE:
+            self._write(data, waiting)
+            return
+        self._stop(waiting, f"has reached its limit of {self._limit} bytes")
+        self._write(records.frame(self._began, [records.short(Op.FULL)]), [])
+
+    def _write(self, data: bytes, waiting: list[bytes]) -> None:
+        try:
+            written = os.write(self._fd, data)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as failure:
+            os.ftruncate(self._fd, self._size)
+            os.lseek(self._fd, self._size, os.SEEK_SET)
+            self._stop(waiting, f"cannot be written: {failure.strerror}")
+        else:
+            self._size += len(data)
+
+    def _stop(self, waiting: list[bytes], why: str) -> None:
+        """For good: what follows would speak of processes and directories that were never written."""
+        if not self._stopped:
+            log.warning("%s %s: further changes are not recorded", self._path, why)
+        self._stopped = True
+        self.lost += sum(record[2] >= Op.CREATE for record in waiting)
+
+    def close(self) -> None:
+        """Write what waits and that it is the end. May be called twice."""
+        if self._fd < 0:
+            return
+        self.flush()
+        end = [records.short(Op.END)]
+        if self.lost:
+            end.insert(0, records.short(Op.LOST, records.COUNT.pack(self.lost)))
+        self._write(records.frame(time_ns(), end), [])
+        os.close(self._fd)
+        self._fd = -1
+
+
+def _end(fd: int, size: int) -> int:
+    """Where the last whole frame ends."""
+    at = len(records.MAGIC)
+    while at + records.FRAME.size <= size:
+        length, check = records.FRAME.unpack(os.pread(fd, records.FRAME.size, at))
+        after = at + records.FRAME.size + length
+        if after > size or crc32(os.pread(fd, length, at + records.FRAME.size)) != check:
+            break
+        at = after
+    return at
