@@ -1,5 +1,6 @@
 """Killed at every step (C04's kill -9, C07): what changes the disk is counted, and the process ends at each count."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cowfs.errors import StoreError
 from cowfs.images.sources import resolve
 from cowfs.store import Store, descriptors
 from tests.images.layouts import Layout
@@ -33,33 +35,47 @@ CHANGES = [
 STEPS_AT_MOST = 600
 
 
+KILLED = 9  # the exit status of who lost a process that worked for it
+
+
 def dies_after(steps: int, work: Callable[[], None]) -> bool:
-    """Do ``work`` in a child that is killed before the change number ``steps``; False if it came to its end."""
+    """Do ``work`` in a child; the process of it that makes the change number ``steps`` is killed before.
+
+    False if it came to its end. Waits for all processes of it.
+    """
+    tokens, put = os.pipe2(os.O_NONBLOCK)
+    os.write(put, b"." * steps + b"!")
+    alive, dead = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            _count_down(steps)
+            _count_down(tokens)
             work()
             os._exit(0)
+        except StoreError as error:
+            os._exit(KILLED if "was killed by SIGKILL" in str(error) else 1)
         finally:
             os._exit(1)
+    os.close(dead)
     _, status = os.waitpid(child, 0)
+    assert os.read(alive, 1) == b""  # until the last process is gone
+    for fd in (tokens, put, alive):
+        os.close(fd)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
+    assert os.WEXITSTATUS(status) in (0, KILLED)
+    return os.WEXITSTATUS(status) == KILLED
 
 
-def _count_down(steps: int) -> None:
-    left = steps
+def _count_down(tokens: int) -> None:
+    """Each change takes a token, in whichever process it is made; who gets the last one dies."""
 
     def counting(real: Callable[..., object]) -> Callable[..., object]:
         def counted(*arguments: object, **options: object) -> object:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            with contextlib.suppress(BlockingIOError):
+                if os.read(tokens, 1) == b"!":
+                    os.kill(os.getpid(), signal.SIGKILL)
             return real(*arguments, **options)
 
         return counted
