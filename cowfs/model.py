@@ -107,6 +107,16 @@ class RunState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Mounted:
+    """What a run had mounted over the merge."""
+
+    target: str  # path inside
+    kind: str  # "volume", "injected", or a file system: "proc", "tmpfs" ...
+    source: str = ""  # of a volume: the path on the host
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What is kept of one run (run.json, docs/format.md). Times are seconds since the epoch."""
 
@@ -121,6 +131,8 @@ class Run:
     env_names: tuple[str, ...] = ()  # without values: they hold secrets
     hidden: tuple[Path, ...] = ()  # directories of the lowers that appeared empty inside
     volumes: tuple[str, ...] = ()  # paths inside that were not part of the merge
+    mounts: tuple[Mounted, ...] = ()  # the same, and what was there
+    read_only: bool = False  # the root could not be written
     started: float = 0.0
     ended: float | None = None
     exit_status: int | None = None
@@ -130,6 +142,11 @@ class Run:
     def upper(self) -> Path:
         """The directory that holds the changes, in overlayfs's format."""
         return self.directory / "upper"
+
+    @property
+    def journal(self) -> Path:
+        """The file that says who changed what, when; it need not be there."""
+        return self.directory / "journal"
 
     @property
     def work(self) -> Path:

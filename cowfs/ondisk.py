@@ -51,6 +51,7 @@ RUN_JSON: Final = "run.json"  # the record of a run, replaced by one rename
 RUN_LOCK: Final = "lock"  # flocked by the launcher as long as the run lives
 RUN_UPPER: Final = "upper"
 RUN_WORK: Final = "work"
+RUN_JOURNAL: Final = "journal"  # who changed what, when (cowfs.journal)
 RUN_MERGED: Final = "merged"  # the mount point, inside the launcher's own mount namespace
 
 # --- live mounts ------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ try:
     import trio  # noqa: F401
 
     import cowfs.fuse.serve
+    import cowfs.journal.processes
+    import cowfs.journal.writer
     import cowfs.overlay  # noqa: F401
 finally:
     gc.enable()

@@ -1,8 +1,9 @@
 """run.json: the record of a run as a value. JSON in, JSON out; no I/O. Used by cowfs.store.runs alone.
 
 Keys: format (1), id, name, source, digest, host, lowers (top first), command, env_names (no values: they hold secrets),
-hidden, volumes, started, ended, exit_status (null while it runs). A string that is not UTF-8 holds Python's surrogate
-escapes, and its bytes stand in base64 under the same key with ``_b64`` appended (for a list: those of all its strings).
+hidden, volumes, mounts (objects of target, kind, source, read_only), read_only, started, ended, exit_status (null while
+it runs). A string that is not UTF-8 holds Python's surrogate escapes, and its bytes stand in base64 under the same key
+with ``_b64`` appended (for a list: those of all its strings; not for mounts).
 """
 
 import base64
@@ -11,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cowfs.model import Run
+from cowfs.model import Mounted, Run
 
 FORMAT = 1  # a reader refuses what it does not know
 LIMIT = 4 << 20  # bytes of a record: a command line may be long
@@ -38,8 +39,24 @@ def _record(run: Run) -> dict[str, Any]:
     for key, value in texts.items():
         if not _is_utf8(value):
             record[f"{key}_b64"] = _coded(value) if isinstance(value, str) else [_coded(text) for text in value]
-    record |= {"host": run.host, "started": run.started, "ended": run.ended, "exit_status": run.exit_status}
+    record["mounts"] = [_mounted(mounted) for mounted in run.mounts]
+    record |= {
+        "read_only": run.read_only,
+        "host": run.host,
+        "started": run.started,
+        "ended": run.ended,
+        "exit_status": run.exit_status,
+    }
     return record
+
+
+def _mounted(mounted: Mounted) -> dict[str, Any]:
+    return {
+        "target": mounted.target,
+        "kind": mounted.kind,
+        "source": mounted.source,
+        "read_only": mounted.read_only,
+    }
 
 
 def _coded(text: str) -> str:
@@ -74,6 +91,8 @@ def decode(data: bytes, directory: Path) -> Run:
         env_names=tuple(record["env_names"]),
         hidden=tuple(Path(path) for path in record["hidden"]),
         volumes=tuple(record["volumes"]),
+        mounts=tuple(Mounted(**mounted) for mounted in record.get("mounts", ())),
+        read_only=bool(record.get("read_only")),
         started=float(record["started"]),
         ended=record["ended"],
         exit_status=record["exit_status"],

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from cowfs import ondisk
 from cowfs.errors import NotFound, StoreError, UsageError
-from cowfs.model import Base, Run, RunState
+from cowfs.model import Base, Mounted, Run, RunState
 from cowfs.store import staging
 from cowfs.store.descriptors import DIRECTORY, is_named, open_directory, read_file, try_lock, wait_for_lock
 from cowfs.store.run_record import LIMIT, decode, encode
@@ -77,11 +77,13 @@ class Runs:
         env_names: Iterable[str] = (),
         hidden: Iterable[Path] = (),
         volumes: Iterable[str] = (),
+        mounts: Iterable[Mounted] = (),
+        read_only: bool = False,
     ) -> tuple[Run, RunLock]:
         """A new run and its lock. The caller holds a lease on the layers of ``base``.
 
-        ``volumes`` are all paths inside that are not part of the merge: volumes, mounts and injected files. Raises
-        UsageError (the name), StoreError.
+        ``volumes`` are all paths inside that are not part of the merge: volumes, mounts and injected files;
+        ``mounts`` say what is there. Raises UsageError (the name), StoreError.
         """
         self._check_name(name)
         run_id = secrets.token_hex(6)
@@ -97,6 +99,8 @@ class Runs:
             env_names=tuple(env_names),
             hidden=tuple(sorted(hidden)),
             volumes=tuple(volumes),
+            mounts=tuple(mounts),
+            read_only=read_only,
             started=time.time(),
         )
         try:

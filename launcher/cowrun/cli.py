@@ -48,6 +48,8 @@ _SETTINGS = {
 @click.option("--dry-run", is_flag=True, help="Print what would be done, step by step, and do nothing.")
 @click.option("--debug", is_flag=True, help="Print each step when it is done.")
 @click.option("-q", "--quiet", is_flag=True, help="No line about the run at its end.")
+@click.option("--no-journal", is_flag=True, help="Do not record which process changes what (cowdiff who, blame, log).")
+@click.option("--trace-writes", is_flag=True, help="Record every single write, too; slower.")
 @click.option(
     "--transport", default="auto", metavar="NAME", help="How the file system talks to the kernel (cowfs info)."
 )
@@ -69,6 +71,8 @@ def cowrun(
     dry_run: bool,
     debug: bool,
     quiet: bool,
+    no_journal: bool,
+    trace_writes: bool,
     transport: str,
     name: str,
     **typed: object,
@@ -99,7 +103,15 @@ def cowrun(
     with Store.open(root, say) as store:
         with interruptible():  # this may unpack an image
             base = resolve(image, store)
-        request = Request(base, settings(options, base, machine), name, transport, say if debug else None)
+        request = Request(
+            base,
+            settings(options, base, machine),
+            name,
+            transport,
+            journal=not no_journal,
+            trace_writes=trace_writes,
+            debug=say if debug else None,
+        )
         if dry_run:
             for line in describe(request):
                 click.echo(line)

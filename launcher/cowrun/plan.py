@@ -3,9 +3,11 @@
 The rows follow what docker and podman set up. ``--dry-run`` prints the list, ``--debug`` each step when it is done.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from cowfs.model import Mounted
 from cowrun.identity import (
     Become,
     FindUser,
@@ -27,6 +29,8 @@ from cowrun.mounts import (
     PrivateMounts,
     Protect,
     ReadOnlyRoot,
+    Tmpfs,
+    Volume,
 )
 from cowrun.settings import Settings
 from cowrun.step import Step
@@ -99,6 +103,23 @@ def outside_the_merge(settings: Settings) -> tuple[str, ...]:
     volumes = (volume.target for volume in settings.volumes)
     tmpfs = (mount.target for mount in settings.tmpfs)
     return tuple(dict.fromkeys(("/proc", "/sys", "/dev", *fresh, *volumes, *tmpfs)))
+
+
+def mounted_by(steps: Iterable[Step]) -> tuple[Mounted, ...]:
+    """What a plan puts over the merge, in the order in which it does."""
+    return tuple(mounted for step in steps if (mounted := _mounted(step)) is not None)
+
+
+def _mounted(step: Step) -> Mounted | None:
+    if isinstance(step, Kernel):
+        return Mounted(step.target, step.kind)
+    if isinstance(step, Tmpfs):
+        return Mounted(step.target, "tmpfs")
+    if isinstance(step, Inject):
+        return Mounted(step.target, "injected")
+    if isinstance(step, Volume):
+        return Mounted(step.target, "volume", step.source, step.read_only)
+    return None
 
 
 def _kernel() -> tuple[Step, ...]:

@@ -25,7 +25,7 @@ from cowrun.filesystem import FileSystem
 from cowrun.guard import Guard
 from cowrun.inside import Order
 from cowrun.monitor import Monitor
-from cowrun.plan import Place, outside_the_merge, plan
+from cowrun.plan import Place, mounted_by, outside_the_merge, plan
 from cowrun.settings import SHELLS, Settings
 from cowrun.terminal import window_of
 
@@ -38,6 +38,8 @@ class Request:
     settings: Settings
     name: str = ""
     transport: str = "auto"
+    journal: bool = True
+    trace_writes: bool = False
     debug: Callable[[str], None] | None = None
 
 
@@ -62,6 +64,8 @@ def execute(request: Request, store: Store, filesystem: FileSystem) -> Outcome:
             env_names=(name for name, _ in settings.env),
             hidden=hidden_directories(store) if base.host else (),
             volumes=outside_the_merge(settings),
+            mounts=mounted_by(plan(settings, _place("", Path(FILES), settings))),
+            read_only=settings.read_only,
         )
         with lock:
             try:
@@ -139,6 +143,8 @@ def _mount_options(request: Request, run: Run) -> MountOptions:
         hidden=frozenset(run.hidden),
         allow_suid=True,  # what may become of it is for no_new_privs and the bounding set to say
         source=run.source,
+        journal=run.journal if request.journal else None,
+        each_write=request.journal and request.trace_writes,
         transport=request.transport,
     )
 
