@@ -39,6 +39,7 @@ BLOBS: Final = "blobs/sha256"  # manifests, configs, half-downloaded layers
 PART: Final = ".part"  # the end of the name of a half-downloaded blob
 LAYERS: Final = "layers/sha256"  # a directory per diffID; listed means complete on disk
 LAYER_ROOT: Final = "root"  # the tree of a layer
+LAYER_SKELETON: Final = "skeleton.gz"  # the layer's tar without the data of its files: with the tree, the exact tar
 LAYER_JSON: Final = "layer.json"  # facts about a layer, written before it is published
 RUNS: Final = "runs"  # a directory per run
 STAGING: Final = "staging"  # what is being built; each entry holds a flock while its maker lives

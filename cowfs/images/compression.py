@@ -9,7 +9,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from cowfs.images import limits
 
@@ -37,6 +37,8 @@ class Compression(Enum):
 _MAGIC = {b"\x1f\x8b": Compression.GZIP, b"\x28\xb5\x2f\xfd": Compression.ZSTD}
 MAGIC_SIZE = 4
 
+_LEVEL = 3  # isal's best: 51.5 MB of 100 MB of a Debian layer in 0.7 s, where zlib's 6 makes 47.6 in 12.5
+
 Read = Callable[[int], bytes]  # at most so many bytes; b"" is the end
 
 
@@ -45,8 +47,24 @@ def sniff(start: bytes) -> Compression:
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), Compression.NONE)
 
 
-def decompress(read: Read, kind: Compression) -> Iterator[bytes]:
-    """The plain bytes in chunks. Reads to the end of ``read``. Raises BadCompression."""
+class Packer(Protocol):
+    """Packs a stream: what ``compress`` and, at the end, ``flush`` give belongs one after another."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def gzip_writer() -> Packer:
+    """A new gzip stream. The same bytes become the same bytes, with the same version of the same library."""
+    return cast(Packer, fast_zlib.compressobj(_LEVEL, wbits=_GZIP))
+
+
+def decompress(read: Read, kind: Compression, ratio: float = limits.RATIO) -> Iterator[bytes]:
+    """The plain bytes in chunks. Reads to the end of ``read``. Raises BadCompression.
+
+    ``ratio``: how many plain bytes each packed one may become; only what we packed ourselves may have any.
+    """
     taken = 0
 
     def counted(size: int) -> bytes:
@@ -58,8 +76,8 @@ def decompress(read: Read, kind: Compression) -> Iterator[bytes]:
     made = 0
     for chunk in _READERS[kind](counted):
         made += len(chunk)
-        if made > limits.RATIO_FREE and made > limits.RATIO * taken:
-            raise BadCompression(f"it unpacks to more than {limits.RATIO} times its size")
+        if made > limits.RATIO_FREE and made > ratio * taken:
+            raise BadCompression(f"it unpacks to more than {ratio} times its size")
         yield chunk
 
 

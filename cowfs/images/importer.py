@@ -23,6 +23,7 @@ from cowfs.images.compression import MAGIC_SIZE, BadCompression, decompress, sni
 from cowfs.images.paths import BadPath
 from cowfs.images.plan import LayerSource, Plan, Stream
 from cowfs.images.progress import Progress, Silent
+from cowfs.images.skeleton import Recorder
 from cowfs.images.tarheader import BadTar
 from cowfs.images.unpack import unpack
 from cowfs.images.workers import Note, TaskFailed, Tell, in_processes
@@ -127,8 +128,8 @@ def _unpack_stream(stream: Stream, layer: LayerSource, build: LayerBuild, tell: 
     if layer.compression not in (None, compression):
         raise BrokenImage(f"it is said to be {layer.compression.value} and is {compression.value}")
     plain = _Plain(decompress(blob.read, compression))
-    with Ahead(plain) as chunks:
-        result = unpack(chunks, build.root_fd)
+    with build.skeleton() as file, Ahead(plain) as chunks, Recorder(file) as skeleton:
+        result = unpack(chunks, build.root_fd, skeleton.add)
     blob.verify()
     plain.verify(layer.diff_id)
     return StoredLayer(layer.diff_id, plain.size, result.entries, result.opaque)

@@ -69,11 +69,13 @@ class Entry:
 class TarReader:
     """Iterates over the entries of one stream of chunks. BadTar says where the stream is wrong.
 
-    Chunks that can ``skip`` (cowfs.images.files.File) are not read where nobody asks for the data.
+    Chunks that can ``skip`` (cowfs.images.files.File) are not read where nobody asks for the data. ``record`` gets all
+    bytes of the stream in order, but those that ``data`` yields.
     """
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes], record: Callable[[bytes | memoryview], object] | None = None) -> None:
         self._chunks = iter(chunks)
+        self._record = record
         self._skip_chunks: Callable[[int], None] | None = getattr(chunks, "skip", None)
         self._chunk = memoryview(b"")
         self._at = 0  # in the chunk
@@ -110,6 +112,10 @@ class TarReader:
                 self._left -= len(piece)
                 yield at, piece
                 at += len(piece)
+
+    def without_data(self) -> None:
+        """The stream lacks the data of the present entry: a skeleton (cowfs.images.skeleton)."""
+        self._left = 0
 
     # --- headers
 
@@ -201,6 +207,8 @@ class TarReader:
             rest = self._chunk[self._at :]
             if rest != bytes(len(rest)):
                 raise BadTar("something follows the end of the archive")
+            if self._record is not None:
+                self._record(rest)
             self._at = len(self._chunk)
 
     # --- bytes
@@ -220,11 +228,17 @@ class TarReader:
         at = self._at
         if at + BLOCK <= len(self._chunk):
             self._at = at + BLOCK
-            return bytes(self._chunk[at : at + BLOCK])
+            block = bytes(self._chunk[at : at + BLOCK])
+            if self._record is not None:
+                self._record(block)
+            return block
         return self._read(BLOCK)
 
     def _read(self, size: int) -> bytes:
-        return b"".join(self._take(size))
+        data = b"".join(self._take(size))
+        if self._record is not None:
+            self._record(data)
+        return data
 
     def _take(self, size: int) -> Iterator[memoryview]:
         """``size`` bytes in pieces that are parts of the chunks."""
@@ -237,6 +251,10 @@ class TarReader:
             yield piece
 
     def _skip(self, size: int) -> None:
+        if self._record is not None:
+            for piece in self._take(size):
+                self._record(piece)
+            return
         here = min(size, len(self._chunk) - self._at)
         self._at += here
         if self._skip_chunks is not None and size > here:

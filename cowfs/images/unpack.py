@@ -39,9 +39,14 @@ class Unpacked:
         self.opaque = False  # its root hides all layers below
 
 
-def unpack(chunks: Iterable[bytes], root_fd: int) -> Unpacked:
-    """Unpack the tar ``chunks`` into the empty directory ``root_fd``, to its very end."""
-    return _Unpacker(TarReader(chunks), root_fd).run()
+def unpack(
+    chunks: Iterable[bytes], root_fd: int, record: Callable[[bytes | memoryview], object] | None = None
+) -> Unpacked:
+    """Unpack the tar ``chunks`` into the empty directory ``root_fd``, to its very end.
+
+    ``record`` gets all bytes of the tar but the data of the files (cowfs.images.skeleton).
+    """
+    return _Unpacker(TarReader(chunks, record), root_fd).run()
 
 
 class _Unpacker:

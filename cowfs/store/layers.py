@@ -1,7 +1,7 @@
 """Layers in the store: built in staging, made durable, published by one rename (commit order below).
 
-    staging/<random>/root/...            the unpacker writes here
-    syncfs                               every byte of it is on disk
+    staging/<random>/root/...            the unpacker writes here, and skeleton.gz
+    syncfs                               every byte of it is on disk; meanwhile the tree's digest is made
     staging/<random>/layer.json, fsync   the facts
     rename to layers/sha256/<hex>        listed
     fsync of layers/sha256               and stays listed
@@ -9,13 +9,17 @@
 Without the syncfs a power cut leaves empty files in a layer that is listed. One syncfs serves all layers of an import.
 """
 
+import contextlib
 import errno
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import BinaryIO
 
 from cowfs.errors import StoreError
-from cowfs.ondisk import LAYER_JSON, LAYER_ROOT
+from cowfs.ondisk import LAYER_JSON, LAYER_ROOT, LAYER_SKELETON
 from cowfs.store import staging
 from cowfs.store.descriptors import (
     is_named,
@@ -27,6 +31,7 @@ from cowfs.store.descriptors import (
     write_file,
 )
 from cowfs.store.records import LIMIT, Damaged, StoredLayer, decode_layer, digest_hex, encode
+from cowfs.store.treedigest import TreeFacts, tree_facts
 from cowfs.store.trees import remove_tree
 
 
@@ -43,6 +48,21 @@ class LayerBuild:
         os.close(self.root_fd)
         remove_tree(self.entry.fd, os.fsencode(LAYER_ROOT))
         self.root_fd = make_directory(self.entry.fd, LAYER_ROOT)
+
+    @contextlib.contextmanager
+    def skeleton(self) -> Iterator[BinaryIO]:
+        """The new, empty file for the skeleton of its tar (cowfs.images.skeleton)."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(LAYER_SKELETON, flags, 0o600, dir_fd=self.entry.fd), "wb") as file:
+            yield file
+
+    def tree(self) -> TreeFacts:
+        """What the tree is like; it is complete. Not by ``root_fd``: another process may have begun again."""
+        root_fd = open_directory(self.entry.fd, LAYER_ROOT)
+        try:
+            return tree_facts(root_fd)
+        finally:
+            os.close(root_fd)
 
     def close(self) -> None:
         """Remove it if it was not published."""
@@ -84,6 +104,17 @@ class Layers:
         staging.take_away(self._staging_fd, self.fd, name, fd)
         return None
 
+    @contextlib.contextmanager
+    def opened(self, diff_id: str) -> Iterator[tuple[int, BinaryIO]]:
+        """The tree of a listed layer and its skeleton, for reading. Raises OSError."""
+        with contextlib.ExitStack() as cleanup:
+            fd = open_directory(self.fd, digest_hex(diff_id))
+            cleanup.callback(os.close, fd)
+            root_fd = open_directory(fd, LAYER_ROOT)
+            cleanup.callback(os.close, root_fd)
+            skeleton = os.open(LAYER_SKELETON, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            yield root_fd, cleanup.enter_context(open(skeleton, "rb", buffering=0))
+
     def names(self) -> list[str]:
         """The hex digits of every listed layer."""
         return os.listdir(self.fd)
@@ -97,9 +128,11 @@ class Layers:
         """Publish complete layers, all or as many as the file system takes. Raises OSError."""
         if not builds:
             return
-        sync_file_system(self.fd)
-        for build in builds:
+        with _Synced(self.fd):
+            trees = [build.tree() for build in builds]
+        for build, tree in zip(builds, trees, strict=True):
             assert build.facts is not None, "only complete layers are published"
+            build.facts = replace(build.facts, tree=tree.digest, disk=tree.disk)
             write_file(build.entry.fd, LAYER_JSON, encode(build.facts))
             try:
                 build.entry.publish(self.fd, digest_hex(build.facts.diff_id))
@@ -111,3 +144,26 @@ class Layers:
     def remove(self, name: str, fd: int) -> None:
         """Unlist and remove a layer; ``fd`` is its descriptor, exclusively locked, and is closed."""
         staging.take_away(self._staging_fd, self.fd, name, fd)
+
+
+class _Synced:
+    """The file system is synced in a thread while the body reads; the end waits for it. Raises OSError."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._sync)
+
+    def _sync(self) -> None:
+        try:
+            sync_file_system(self._fd)
+        except OSError as error:
+            self._error = error
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error

@@ -9,7 +9,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-FORMAT = 1  # of both kinds of record; a reader refuses what it does not know
+IMAGE_FORMAT = 1  # of the records; a reader refuses what it does not know
+LAYER_FORMAT = 2
 LIMIT = 1 << 20  # bytes of a record
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -57,6 +58,8 @@ class StoredLayer:
     size: int  # bytes of the uncompressed tar
     entries: int  # of the tar
     opaque: bool  # its root is opaque: nothing of the layers below shows
+    tree: str = ""  # digest of the tree without the bytes of its files (cowfs.store.treedigest); made at the commit
+    disk: int = 0  # bytes that the tree takes on the disk; likewise
 
 
 def image_file_name(reference: str) -> str:
@@ -66,12 +69,13 @@ def image_file_name(reference: str) -> str:
 
 def encode(record: StoredImage | StoredLayer) -> bytes:
     """One line of JSON."""
-    return json.dumps({"format": FORMAT, **asdict(record)}, sort_keys=True).encode() + b"\n"
+    number = IMAGE_FORMAT if isinstance(record, StoredImage) else LAYER_FORMAT
+    return json.dumps({"format": number, **asdict(record)}, sort_keys=True).encode() + b"\n"
 
 
 def decode_image(data: bytes) -> StoredImage:
     """Raises Damaged."""
-    found = _parse(data)
+    found = _parse(data, IMAGE_FORMAT)
     image = StoredImage(
         reference=_typed(found, "reference", str),
         digest=_typed(found, "digest", str),
@@ -87,24 +91,27 @@ def decode_image(data: bytes) -> StoredImage:
 
 def decode_layer(data: bytes) -> StoredLayer:
     """Raises Damaged."""
-    found = _parse(data)
+    found = _parse(data, LAYER_FORMAT)
     layer = StoredLayer(
         diff_id=_typed(found, "diff_id", str),
         size=_typed(found, "size", int),
         entries=_typed(found, "entries", int),
         opaque=_typed(found, "opaque", bool),
+        tree=_typed(found, "tree", str),
+        disk=_typed(found, "disk", int),
     )
-    digest_hex(layer.diff_id)
+    for digest in (layer.diff_id, layer.tree):
+        digest_hex(digest)
     return layer
 
 
-def _parse(data: bytes) -> dict[str, Any]:
+def _parse(data: bytes, number: int) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Damaged("not JSON") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise Damaged(f"not a record of format {FORMAT}")
+    if not isinstance(found, dict) or found.get("format") != number:
+        raise Damaged(f"not a record of format {number}")
     return found
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from cowfs import ondisk
 from cowfs.errors import NotFound, StoreError
@@ -153,6 +154,10 @@ class Store:
     def layer_directory(self, diff_id: str) -> Path:
         """The tree of a layer."""
         return self.root / ondisk.LAYERS / digest_hex(diff_id) / ondisk.LAYER_ROOT
+
+    def open_layer(self, diff_id: str) -> contextlib.AbstractContextManager[tuple[int, BinaryIO]]:
+        """A descriptor of a layer's tree, and the skeleton of its tar. Raises OSError."""
+        return self._layers.opened(diff_id)
 
     def stage_layer(self) -> LayerBuild:
         """A new, empty layer in staging."""
