@@ -7,7 +7,8 @@ holds a path: a descriptor is reached from the nearest ancestor that has one, so
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cowfs import ondisk
@@ -26,10 +27,19 @@ class DescriptorCache:
             soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             limit = 4096 if soft == resource.RLIM_INFINITY else max(16, min(4096, soft // 4))
         self.limit = limit
-        self._open: dict[Directory, None] = {}
+        self._open: OrderedDict[Directory, None] = OrderedDict()
+        self._roots: list[Directory] = []  # never closed before the end: nothing leads to them
 
-    def add(self, directory: "Directory") -> None:
-        self._open[directory] = None
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, directories: "Sequence[Directory]") -> None:
+        """Take in what was just opened, and close what is too much."""
+        for directory in directories:
+            if directory.parent is None:
+                self._roots.append(directory)
+            else:
+                self._open[directory] = None
         if len(self._open) > self.limit:
             self._evict()
 
@@ -37,17 +47,19 @@ class DescriptorCache:
         self._open.pop(directory, None)
 
     def _evict(self) -> None:
+        """One round: whatever was used since the last one stays, so a caller may hold the descriptors of two."""
         for _ in range(len(self._open)):
-            oldest = next(iter(self._open))
-            del self._open[oldest]
-            if not oldest.used and oldest.parent is not None:
+            oldest, _ = self._open.popitem(last=False)
+            if oldest.used:
+                oldest.used = False
+                self._open[oldest] = None
+            else:
                 oldest.close()
-                return
-            oldest.used = False
-            self._open[oldest] = None
+                if len(self._open) <= self.limit:
+                    return
 
     def close(self) -> None:
-        for directory in list(self._open):
+        for directory in [*self._open, *self._roots]:
             directory.close()
         self._open.clear()
 
@@ -99,7 +111,7 @@ class Directory:
     def adopt(self, fd: int) -> None:
         """Take over an open O_PATH descriptor of this directory."""
         self._fd = fd
-        self.layer.cache.add(self)
+        self.layer.cache.add([self])
 
     @property
     def fd(self) -> int:
@@ -117,16 +129,24 @@ class Directory:
             ancestor = ancestor.parent
         if ancestor is None:
             raise FileNotFoundError(2, "the layer was closed")
-        fd, owned = ancestor._fd, False
-        for directory in reversed(missing):
-            try:
-                below = os.open(directory.name, _OPEN_DIRECTORY, dir_fd=fd)
-            finally:
-                if owned:
-                    os.close(fd)
-            fd, owned = below, True
-        # Only this descriptor is kept: a walk through a deep tree must not push everything else out of the cache.
-        self.adopt(fd)
+        # Of a long way those 1, 2, 4, 8 ... above this one are kept as well: a walk up a deep tree, as rm -r makes it,
+        # then never begins at the top again. All of it would push everything else out of the cache.
+        kept: list[Directory] = []
+        try:
+            fd, owned = ancestor._fd, False
+            for above in range(len(missing) - 1, -1, -1):
+                directory = missing[above]
+                try:
+                    below = os.open(directory.name, _OPEN_DIRECTORY, dir_fd=fd)
+                finally:
+                    if owned:
+                        os.close(fd)
+                fd, owned = below, above & (above - 1) != 0
+                if not owned:
+                    directory._fd = fd
+                    kept.append(directory)
+        finally:
+            self.layer.cache.add(kept)
 
     def close(self) -> None:
         """Close the descriptor; it is opened again when needed."""

@@ -42,7 +42,7 @@ def merge(listings: Iterable[tuple[L, Listing]]) -> dict[bytes, Entry[L]]:
 
 def lay_below(visible: dict[bytes, Entry[L]], closed: set[bytes], place: L, listing: Listing) -> None:
     """Add one layer below those that ``visible`` already shows. ``closed`` are names that nothing below can change."""
-    alone = (place,)
+    alone = _Alone(place)
     for name, found in listing:
         if name in closed:
             continue
@@ -50,13 +50,24 @@ def lay_below(visible: dict[bytes, Entry[L]], closed: set[bytes], place: L, list
         if found is None:
             closed.add(name)
         elif above is None:
-            visible[name] = Entry(found, alone)
+            visible[name] = alone[found]
             if found != stat.S_IFDIR:
                 closed.add(name)
         elif found == stat.S_IFDIR:
             visible[name] = Entry(above.kind, (*above.where, place))
         else:
             closed.add(name)
+
+
+class _Alone(dict[int, Entry[L]]):
+    """The entries, by kind, of names that one place supplies: shared, as there may be very many names."""
+
+    def __init__(self, place: L) -> None:
+        self._where = (place,)
+
+    def __missing__(self, kind: int) -> Entry[L]:
+        self[kind] = Entry(kind, self._where)
+        return self[kind]
 
 
 class Covered(NamedTuple, Generic[L]):
@@ -70,15 +81,16 @@ class Covered(NamedTuple, Generic[L]):
 def lay_above(below: dict[bytes, Entry[L]], place: L, listing: Listing) -> Covered[L]:
     """The upper's listing over ``below``, which is left as it is."""
     covered: Covered[L] = Covered(dict(below), set(), set())
+    alone = _Alone(place)
     for name, found in listing:
         if found is None:
             covered.whiteouts.add(name)
             covered.visible.pop(name, None)
             continue
         under = below.get(name)
-        where: tuple[L, ...] = (place,)
         if under is not None and found == under.kind == stat.S_IFDIR:
-            where = (place, *under.where)
-        covered.visible[name] = Entry(found, where)
+            covered.visible[name] = Entry(found, (place, *under.where))
+        else:
+            covered.visible[name] = alone[found]
         covered.uppers.add(name)
     return covered

@@ -170,7 +170,7 @@ class CowfsMount(SyscallFs):
     def _mount(self) -> None:
         self._log = Path(os.fsdecode(self.scene.base)) / "log"
         mountpoint = Path(os.fsdecode(self.root))
-        self._server = serve.start(self.scene.options, mountpoint, detach=False, log=self._log)
+        self.server = serve.start(self.scene.options, mountpoint, detach=False, log=self._log)
 
     def remount(self) -> None:
         self.close()
@@ -189,10 +189,10 @@ class CowfsMount(SyscallFs):
         try:
             syscalls.unmount(self.root)
         except OSError:
-            os.kill(self._server, signal.SIGKILL)
+            os.kill(self.server, signal.SIGKILL)
             syscalls.unmount(self.root, lazy=True)
             raise
         finally:
-            os.waitpid(self._server, 0)
+            os.waitpid(self.server, 0)
         said = [line for line in self._log.read_text().splitlines() if "fuse_reply_* failed" not in line]
         assert not said, "\n".join(said)

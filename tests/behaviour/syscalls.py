@@ -109,11 +109,11 @@ def batch(fd: int, size: int = 32768) -> list[Dirent]:
     """What one getdents64 returns; empty at the end."""
     buffer = ctypes.create_string_buffer(size)
     length = check(libc.syscall(ctypes.c_long(_SYS_GETDENTS64), ctypes.c_long(fd), buffer, ctypes.c_ulong(size)))
-    found, position = [], 0
+    found, position, raw = [], 0, buffer.raw
     while position < length:
-        ino, cookie, record, kind = _HEAD.unpack_from(buffer, position)
-        raw = buffer.raw[position + _HEAD.size : position + record]
-        found.append(Dirent(raw[: raw.index(0)], ino, _KINDS.get(kind, 0), cookie))
+        ino, cookie, record, kind = _HEAD.unpack_from(raw, position)
+        name = raw[position + _HEAD.size : raw.index(0, position + _HEAD.size)]
+        found.append(Dirent(name, ino, _KINDS.get(kind, 0), cookie))
         position += record
     return found
 
