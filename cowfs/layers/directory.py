@@ -206,12 +206,11 @@ class Directory:
             return
         with os.scandir(self.path()) as listing:
             entries = [(e.name, _type_of(e)) for e in listing]
-        xattr_whiteouts = self.marks().has_xattr_whiteouts
+        if not self.marks().has_xattr_whiteouts:
+            yield from entries
+            return
         for name, kind in entries:
-            hides = kind == stat.S_IFCHR and self.stat(name).st_rdev == ondisk.WHITEOUT_RDEV
-            if not hides and xattr_whiteouts and kind == stat.S_IFREG:
-                hides = self.is_xattr_whiteout(name)
-            yield name, None if hides else kind
+            yield name, None if kind == stat.S_IFREG and self.is_xattr_whiteout(name) else kind
 
     def is_xattr_whiteout(self, name: bytes) -> bool:
         """An empty file with a whiteout mark, in a directory whose opaque mark is "x" (Linux 6.7)."""
@@ -229,11 +228,13 @@ def is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == ondisk.WHITEOUT_RDEV
 
 
-def _type_of(entry: "os.DirEntry[bytes]") -> int:
-    if entry.is_symlink():
-        return stat.S_IFLNK
-    if entry.is_dir(follow_symlinks=False):
-        return stat.S_IFDIR
+def _type_of(entry: "os.DirEntry[bytes]") -> int | None:
+    """The type bits; None for a whiteout that is a device. Asks the kernel only where the listing does not say."""
     if entry.is_file(follow_symlinks=False):
         return stat.S_IFREG
-    return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+    if entry.is_dir(follow_symlinks=False):
+        return stat.S_IFDIR
+    if entry.is_symlink():
+        return stat.S_IFLNK
+    status = entry.stat(follow_symlinks=False)
+    return None if is_whiteout(status) else stat.S_IFMT(status.st_mode)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from cowdiff.changes import Change
 from cowdiff.render import line
-from cowdiff.scan import scan
-from cowdiff.trees import base_of
 
 from cowfs.model import Run
+from cowfs.runs.changes import Change
+from cowfs.runs.scan import scan
+from cowfs.runs.trees import base_of
 
 OPTIONS = {
     "full": "redirect_dir=on,metacopy=on,index=on",  # every mark that overlayfs can write

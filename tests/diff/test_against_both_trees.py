@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from cowdiff.changes import Change, ChangeClass
 
 from cowfs.model import Kind
+from cowfs.runs.changes import Change, ChangeClass
 
 Snapshot = dict[str, Any]
 SEEDS = range(40)

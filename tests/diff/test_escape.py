@@ -1,9 +1,10 @@
 """Names as a person may see them."""
 
 import pytest
-from cowdiff.escape import harmless, json_name, printable
 from hypothesis import given
 from hypothesis import strategies as st
+
+from cowfs.runs.escape import harmless, json_name, printable
 
 
 @pytest.mark.parametrize(

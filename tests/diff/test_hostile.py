@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cowdiff.changes import Change, ChangeClass, Difference
 from cowdiff.render import line
-from cowdiff.scan import scan
-from cowdiff.trees import base_of, left_by, regular_file
 
 from cowfs.errors import NotFound, StoreError
+from cowfs.runs.changes import Change, ChangeClass, Difference
+from cowfs.runs.scan import scan
+from cowfs.runs.trees import base_of, left_by, regular_file
 
 DEPTH = 5000
 

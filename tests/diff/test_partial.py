@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from cowdiff.changes import ChangeClass, Difference
 from cowdiff.extract import Extraction
 from cowdiff.main import cowdiff
-from cowdiff.trees import base_of, left_by, regular_file
 
 from cowfs.model import Base, LayerInfo, Run
 from cowfs.options import MountOptions
 from cowfs.overlay import Changes, Overlay
+from cowfs.runs.changes import ChangeClass, Difference
+from cowfs.runs.trees import base_of, left_by, regular_file
 from cowfs.store import Store
 from cowfs.store.runs import Runs
 

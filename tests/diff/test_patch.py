@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cowdiff.changes import Change, ChangeClass, Difference, Version
 from cowdiff.commands.text import _patches, _selected
 from cowdiff.patch import patch
-from cowdiff.scan import scan
-from cowdiff.trees import base_of, left_by
 
 from cowfs.model import Kind
+from cowfs.runs.changes import Change, ChangeClass, Difference, Version
+from cowfs.runs.scan import scan
+from cowfs.runs.trees import base_of, left_by
 
 BASE = r"""
 mkdir -p dir/sub 'odd dir'

@@ -5,7 +5,8 @@ import sys
 from typing import Any
 
 import pytest
-from cowdiff.changes import ChangeClass
+
+from cowfs.runs.changes import ChangeClass
 
 BASE = """
 mkdir -p d/sub keep gone empty

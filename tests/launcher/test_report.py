@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cowdiff.scan import scan
-from cowdiff.trees import base_of
 from cowrun.report import at_the_end, may_have_changes
 
 from cowfs.model import Run
 from cowfs.options import MountOptions
 from cowfs.overlay import Changes, Overlay
+from cowfs.runs.scan import scan
+from cowfs.runs.trees import base_of
 
 VOLUMES = ("/data/in", "/etc/hosts", "/srv/v")
 

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cowdiff.changes import Version
-from cowdiff.places import Place
-from cowdiff.trees import Tree
 from cowfs.errors import CowfsError
 from cowfs.layers import syscalls
 from cowfs.layers.directory import DescriptorCache, Layer
 from cowfs.layers.marks import Marks
 from cowfs.model import Kind
 from cowfs.overlay import Node
+from cowfs.runs.changes import Version
+from cowfs.runs.places import Place
+from cowfs.runs.trees import Tree
 
 _PARENT: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

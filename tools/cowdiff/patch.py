@@ -8,10 +8,10 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from cowdiff.changes import Change, ChangeClass, Difference, Version
 from cowdiff.render import line, metadata_words
 from cowdiff.unified import hunks
 from cowfs.model import Kind
+from cowfs.runs.changes import Change, ChangeClass, Difference, Version
 
 LIMIT: Final = 8 << 20  # bytes of a file that is still compared as text
 _TEXT_PROBE: Final = 8192  # git's own measure: a NUL in the first bytes makes a file binary

@@ -11,9 +11,9 @@ import base64
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cowdiff.changes import METADATA, Change, ChangeClass, Difference, Version
-from cowdiff.escape import json_name, printable
 from cowfs.model import Kind
+from cowfs.runs.changes import METADATA, Change, ChangeClass, Difference, Version
+from cowfs.runs.escape import json_name, printable
 
 LETTERS: Final = {
     ChangeClass.ADDED: "A",

@@ -15,7 +15,7 @@ from cowdiff.context import Context
 def command(context: Context, token: str, path: bytes, before: bool) -> None:
     """Print the regular file PATH as RUN left it. Symbolic links are not followed."""
     run = context.find(token)
-    from cowdiff.trees import base_of, left_by, regular_file
+    from cowfs.runs.trees import base_of, left_by, regular_file
 
     with (base_of if before else left_by)(run) as tree, tree.opened(regular_file(tree, path)) as content:
         sys.stdout.buffer.writelines(content.chunks())

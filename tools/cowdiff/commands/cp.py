@@ -25,9 +25,9 @@ def command(context: Context, source: bytes, dest: Path, before: bool, archive: 
     if not colon:
         raise UsageError("what to copy is written RUN:PATH, as in last:/etc/passwd")
     run = context.find(os.fsdecode(token))
-    from cowdiff.escape import printable
     from cowdiff.extract import Extraction, destination
-    from cowdiff.trees import base_of, left_by
+    from cowfs.runs.escape import printable
+    from cowfs.runs.trees import base_of, left_by
 
     path = b"/" + path.strip(b"/")
     parent, name = destination(dest, path.rpartition(b"/")[2])

@@ -36,7 +36,7 @@ def command(context: Context, as_json: bool) -> None:
 
 
 def _row(run: "Run") -> tuple[str, ...]:
-    from cowdiff.escape import printable
+    from cowfs.runs.escape import printable
 
     return (
         run.id,
@@ -50,13 +50,13 @@ def _row(run: "Run") -> tuple[str, ...]:
 
 
 def _printable(text: str) -> str:
-    from cowdiff.escape import printable
+    from cowfs.runs.escape import printable
 
     return printable(os.fsencode(text))
 
 
 def _object(run: "Run") -> dict[str, Any]:
-    from cowdiff.escape import json_name, json_names
+    from cowfs.runs.escape import json_name, json_names
 
     return {
         "id": run.id,

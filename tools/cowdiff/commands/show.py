@@ -10,8 +10,8 @@ import click
 from cowdiff.context import Context, painter
 
 if TYPE_CHECKING:
-    from cowdiff.changes import Change
-    from cowdiff.trees import Tree
+    from cowfs.runs.changes import Change
+    from cowfs.runs.trees import Tree
 
 
 @click.command("show")
@@ -28,8 +28,8 @@ def command(context: Context, token: str, as_json: bool, count: bool) -> None:
     R renamed    = copied up, but the same
     """
     run = context.find(token)
-    from cowdiff.scan import scan
-    from cowdiff.trees import base_of
+    from cowfs.runs.scan import scan
+    from cowfs.runs.trees import base_of
 
     with base_of(run) as before:
         changes = scan(run, before)
@@ -53,9 +53,9 @@ def _json(changes: "Iterable[Change]", before: "Tree | None") -> Iterator[str]:
 
 
 def _held(change: "Change", before: "Tree | None") -> int | None:
-    from cowdiff.changes import ChangeClass
-    from cowdiff.scan import held
     from cowfs.model import Kind
+    from cowfs.runs.changes import ChangeClass
+    from cowfs.runs.scan import held
 
     if before is None or change.before is None or change.before.kind is not Kind.DIRECTORY:
         return None

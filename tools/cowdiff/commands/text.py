@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,8 +9,8 @@ import click
 from cowdiff.context import Context, on_terminal, painter
 
 if TYPE_CHECKING:
-    from cowdiff.changes import Change, Version
-    from cowdiff.trees import Tree
+    from cowfs.runs.changes import Change, Version
+    from cowfs.runs.trees import Tree
 
 
 @click.command("text")
@@ -25,8 +24,8 @@ def command(context: Context, token: str, paths: tuple[bytes, ...]) -> None:
     removed directories are left out unless a PATH (as "/") asks for them.
     """
     run = context.find(token)
-    from cowdiff.scan import scan
-    from cowdiff.trees import base_of, left_by
+    from cowfs.runs.scan import scan
+    from cowfs.runs.trees import base_of, left_by
 
     with base_of(run) as before, left_by(run) as after:
         changes = scan(run, before)
@@ -38,8 +37,8 @@ def command(context: Context, token: str, paths: tuple[bytes, ...]) -> None:
 
 
 def _patches(changes: "Iterable[Change]", before: "Tree", after: "Tree") -> Iterator[bytes]:
-    from cowdiff.changes import ChangeClass
     from cowdiff.patch import has_same_content, patch
+    from cowfs.runs.changes import ChangeClass
 
     for change in changes:
         if change.change in (ChangeClass.TOUCHED, ChangeClass.IDENTICAL):
@@ -89,15 +88,15 @@ def _overlap(one: bytes, other: bytes) -> bool:
 
 
 def _is_gone_directory(change: "Change") -> bool:
-    from cowdiff.changes import ChangeClass
     from cowfs.model import Kind
+    from cowfs.runs.changes import ChangeClass
 
     gone = change.change in (ChangeClass.REMOVED, ChangeClass.REPLACED)
     return gone and change.before is not None and change.before.kind is Kind.DIRECTORY
 
 
 def _files_below(change: "Change", top: bytes, before: "Tree") -> "Iterator[Change]":
-    from cowdiff.changes import ChangeClass, order
+    from cowfs.runs.changes import Change, ChangeClass, order
 
     waiting = [top]
     while waiting:
@@ -107,14 +106,12 @@ def _files_below(change: "Change", top: bytes, before: "Tree") -> "Iterator[Chan
             continue
         waiting += sorted((path + b"/" + name for name in before.names(node)), key=order, reverse=True)
         if not node.is_dir and path != change.path:
-            yield replace(
-                change, path=path, change=ChangeClass.REMOVED, before=before.version(node), after=None, before_path=None
-            )
+            yield Change(path, ChangeClass.REMOVED, before.version(node), None)
 
 
 def _for_a_person(paint: Callable[[str, str | None], str]) -> Callable[[bytes], bytes]:
     """Colours, and nothing in a line that a terminal would obey."""
-    from cowdiff.escape import harmless
+    from cowfs.runs.escape import harmless
 
     colours = {b"+": "green", b"-": "red", b"@": "cyan"}
 

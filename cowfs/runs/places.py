@@ -7,29 +7,27 @@ name in it, or "." for the directory itself.
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from cowdiff.changes import Version, Xattrs
 from cowfs import ondisk
 from cowfs.errors import StoreError
 from cowfs.layers import origin, syscalls
 from cowfs.layers.directory import DescriptorCache, Directory, Layer
 from cowfs.layers.marks import Marks, get_optional
-from cowfs.model import Attr
+from cowfs.runs.changes import Version, Xattrs
 
 Place = tuple[Directory, bytes]
 Handle = tuple[int, bytes]  # type and bytes, see name_to_handle_at(2)
 
 _MARKS: Final = Marks(userxattr=False)
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NO_MARKS: Final[dict[bytes, bytes]] = {}  # most entries have none, and share this
 _NO_CLONE: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EINVAL})
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a layer: the file, its identity on that file system, and overlayfs's marks on it."""
 
     version: Version
@@ -83,30 +81,17 @@ def read(place: Place) -> Entry:
     status = directory.stat(name)
     marks, xattrs = _attributes(path_of(place))
     target = os.readlink(name, dir_fd=directory.fd) if stat.S_ISLNK(status.st_mode) else b""
-    return Entry(Version.of(_attr(status), target, xattrs), (status.st_dev, status.st_ino), marks)
-
-
-def _attr(status: os.stat_result) -> Attr:
-    return Attr(
-        status.st_ino,
-        status.st_mode,
-        status.st_nlink,
-        status.st_uid,
-        status.st_gid,
-        status.st_rdev,
-        status.st_size,
-        status.st_blocks,
-        status.st_atime_ns,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    return Entry(Version.of_status(status, target, xattrs), (status.st_dev, status.st_ino), marks)
 
 
 def _attributes(path: bytes) -> tuple[dict[bytes, bytes], Xattrs]:
     """The marks by their short names, and everybody else's attributes as they are called inside."""
+    names = _MARKS.names(path, follow=False)
+    if not names:
+        return _NO_MARKS, ()
     marks: dict[bytes, bytes] = {}
     xattrs: list[tuple[bytes, bytes]] = []
-    for stored in _MARKS.names(path, follow=False):
+    for stored in names:
         value = get_optional(path, stored)
         shown = _MARKS.shown(stored)
         if value is None:  # gone meanwhile

@@ -22,9 +22,10 @@ that was taken back, an open on overlayfs) and is the same. Neither is "modified
 leaves no trace in an upper; only a journal can tell.
 """
 
+import os
 import stat
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from cowfs.model import Attr, Kind
 
@@ -58,10 +59,10 @@ class Difference(Enum):
 
 SUBSTANCE = frozenset({Difference.CONTENT, Difference.TARGET, Difference.DEVICE})
 METADATA = frozenset({Difference.MODE, Difference.OWNER, Difference.XATTRS})
+_SIZED = (Kind.FILE, Kind.SYMLINK)
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """One file on one side of the comparison. ``mode`` is the permission bits alone, 0 to 0o7777."""
 
     kind: Kind
@@ -80,23 +81,24 @@ class Version:
     def of(cls, attr: Attr, target: bytes, xattrs: Xattrs) -> "Version":
         """The version that these facts make."""
         kind = Kind.of(attr.mode)
+        size = attr.size if kind in _SIZED else 0
+        mode = stat.S_IMODE(attr.mode)
+        times = attr.mtime_ns, attr.ctime_ns
+        return cls(kind, size, mode, attr.uid, attr.gid, *times, attr.nlink, attr.rdev, target, xattrs)
+
+    @classmethod
+    def of_status(cls, status: os.stat_result, target: bytes, xattrs: Xattrs) -> "Version":
+        """The same of what lstat(2) says."""
+        kind = Kind.of(status.st_mode)
+        size = status.st_size if kind in _SIZED else 0
+        mode = stat.S_IMODE(status.st_mode)
+        times = status.st_mtime_ns, status.st_ctime_ns
         return cls(
-            kind=kind,
-            size=attr.size if kind in (Kind.FILE, Kind.SYMLINK) else 0,
-            mode=stat.S_IMODE(attr.mode),
-            uid=attr.uid,
-            gid=attr.gid,
-            mtime_ns=attr.mtime_ns,
-            ctime_ns=attr.ctime_ns,
-            nlink=attr.nlink,
-            rdev=attr.rdev,
-            target=target,
-            xattrs=xattrs,
+            kind, size, mode, status.st_uid, status.st_gid, *times, status.st_nlink, status.st_rdev, target, xattrs
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One changed path. Paths are absolute in the run's root; a removed path is named as the base knew it."""
 
     path: bytes
@@ -108,6 +110,7 @@ class Change:
     overwrote: Version | None = None  # what the base had at ``path`` of something that was renamed to it
     link_to: bytes | None = None  # an added hard link: another name of the same file
     other_names: int = 0  # names in the base that share the file, changed with it, and are not listed
+    differing: int | None = None  # bytes of content that differ, where ``scan`` was asked to count them
     base_changed: bool = False  # the base is a live system, and its file is newer than the run's start
 
     @property

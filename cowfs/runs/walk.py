@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
 
-from cowdiff.places import Entry, Place, read
-from cowdiff.trees import Tree
 from cowfs import ondisk
 from cowfs.layers.directory import Directory
 from cowfs.model import Kind
 from cowfs.overlay import Node
+from cowfs.runs.places import Entry, Place, read
+from cowfs.runs.trees import Tree
 
 _INVALID: Final = frozenset({b"", b".", b".."})  # as components of a redirect
 
@@ -124,6 +124,8 @@ class Walk:
 
     def _entry(self, item: _Item, name: bytes, kind: int | None) -> _Item | None:
         base = self._before.lookup(item.node, name) if item.node else None
+        if base is not None:
+            self._before.keep(base)
         base_path = item.node_path + name
         if kind is None:
             if item.shows and base is not None:

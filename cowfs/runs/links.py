@@ -15,13 +15,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from cowdiff.changes import order
-from cowdiff.places import Handle
-from cowdiff.trees import Tree
-from cowdiff.walk import Found, Gone, Walk
 from cowfs import ondisk
 from cowfs.model import Kind
 from cowfs.overlay import Node
+from cowfs.runs.changes import order
+from cowfs.runs.places import Handle
+from cowfs.runs.trees import Tree
+from cowfs.runs.walk import Found, Gone, Walk
 
 
 def resolve(walk: Walk, before: Tree) -> None:

@@ -1,6 +1,6 @@
 """A merged tree as it was, read-only, node by node: the base of a run, or the root that a run left.
 
-Used by ``walk``, ``links`` and ``scan`` for the base and by the commands that show content. The merge is cowfs's own; a
+Used by ``walk``, ``links`` and ``scan`` for the base and by whoever shows content. The merge is cowfs's own; a
 directory is listed when a name in it is first asked for, no link is followed, and only regular files are opened.
 """
 
@@ -10,16 +10,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cowdiff.changes import Version, Xattrs
-from cowdiff.content import Content
-from cowdiff.escape import printable
-from cowdiff.places import Handle, open_place
 from cowfs.errors import NotFound, StoreError
 from cowfs.layers import origin
 from cowfs.layers.marks import ABSENT
-from cowfs.model import Kind, Run
+from cowfs.model import Attr, Kind, Run
 from cowfs.options import MountOptions
 from cowfs.overlay import DirNode, Node, Overlay
+from cowfs.runs.changes import Version, Xattrs
+from cowfs.runs.content import Content
+from cowfs.runs.escape import printable
+from cowfs.runs.places import Handle, open_place
 
 _NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
@@ -34,6 +34,7 @@ class Tree:
             where = os.fsdecode(error.filename) if error.filename else "its layers"
             raise StoreError(f"cannot read {where}: {error.strerror}") from error
         self.root: Node = self._overlay.root
+        self._kept: dict[int, Attr] = {}
 
     def close(self) -> None:
         """Close all descriptors; nodes are of no use afterwards."""
@@ -60,10 +61,15 @@ class Tree:
         """The names in a directory; empty for anything else."""
         return set(self._overlay.names(node)) if isinstance(node, DirNode) else set()
 
+    def keep(self, node: Node) -> None:
+        """Keep the attributes that finding a node has read, until ``version`` asks for them: saves a system call."""
+        self._kept[node.number] = self._overlay.attr(node)
+
     def version(self, node: Node) -> Version:
         """What is there."""
         target = self._overlay.readlink(node) if stat.S_ISLNK(node.kind) else b""
-        return Version.of(self._overlay.attr(node), target, self._xattrs(node))
+        attr = self._kept.pop(node.number, None) or self._overlay.attr(node)
+        return Version.of(attr, target, self._xattrs(node))
 
     def _xattrs(self, node: Node) -> Xattrs:
         found = []
