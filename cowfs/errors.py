@@ -5,6 +5,7 @@
     |-- PrivilegeError           125  not root, no /dev/fuse, a capability that is missing
     |-- NotFound                 125  no such image, run, layer or path
     |-- BrokenImage              125  an image, archive or layout that breaks its specification
+    |-- RegistryError            125  a registry that cannot be reached, refuses, or does not say what it should
     |-- StoreError               125  the store cannot be read, written or trusted
     |-- MountError               125  a mount that cannot be made or ended
     |-- CommandNotFound          127  the container's command does not exist
@@ -37,6 +38,10 @@ class NotFound(CowfsError):
 
 class BrokenImage(CowfsError):
     """An image, archive or layout that breaks its specification or fails its digest."""
+
+
+class RegistryError(CowfsError):
+    """A registry cannot be reached, wants other credentials, or breaks the protocol."""
 
 
 class StoreError(CowfsError):

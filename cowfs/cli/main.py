@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "Say what this machine can do, and what a mount uses of it.",
     "layers": "List the layers of an image, from the bottom.",
     "explain": "Say which layer supplies a path, and what hides below it.",
+    "pull": "Bring an image from a registry into the store.",
     "images": "List the images in the store.",
     "rm": "Remove images from the store.",
 }

@@ -69,7 +69,9 @@ def _import_layers(store: Store, plan: Plan, progress: Progress) -> None:
         if os.geteuid() != 0:
             raise PrivilegeError("unpacking an image makes devices and other users' files: be root")
         with store.importing(missing) as ours:
-            missing = _missing(store, plan)  # another import may have brought some meanwhile
+            missing = _missing(store, plan)
+            for diff_id in ours.difference(missing):  # another import brought it meanwhile
+                progress.done(diff_id)
             _unpack_layers(store, [missing[diff_id] for diff_id in ours if diff_id in missing], progress)
 
 

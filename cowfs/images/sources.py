@@ -82,9 +82,7 @@ def _stored(text: str, store: Store, bring: Bring | None) -> StoredImage:
     if bring is not None:
         image = bring(reference, image)
     if image is None:
-        raise NotFound(
-            f"no image {reference.familiar!r} in the store (cowfs images lists them; also: oci:, dir:, @host)"
-        )
+        raise NotFound(f"no image {reference.familiar!r} in the store (cowfs pull brings it; also: oci:, dir:, @host)")
     return image
 
 

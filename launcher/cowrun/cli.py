@@ -45,6 +45,14 @@ _SETTINGS = {
 @click.option("-i", "--interactive", is_flag=True, help="Accepted: standard input is always passed on.")
 @click.option("-t", "--tty", is_flag=True, help="Insist on a terminal; there is one wherever there can be one.")
 @click.option("--rm", is_flag=True, help="Accepted: every run is thrown away (cowdiff shows what it changed).")
+@click.option(
+    "--pull",
+    type=click.Choice(("missing", "always", "never")),
+    default="missing",
+    show_default=True,
+    help="When to ask the registry for the image.",
+)
+@click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="Another platform of the image.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, step by step, and do nothing.")
 @click.option("--debug", is_flag=True, help="Print each step when it is done.")
 @click.option("-q", "--quiet", is_flag=True, help="No line about the run at its end.")
@@ -75,15 +83,19 @@ def cowrun(
     trace_writes: bool,
     transport: str,
     name: str,
+    pull: str,
+    platform: str,
     **typed: object,
 ) -> int:
     """Run a command in a throw-away copy of a root.
 
-    IMAGE is @host (this machine), dir:PATH, oci:PATH[:TAG], oci-archive:FILE, docker-archive:FILE or an image of the
-    store. Without a command the image's own is run, or a shell.
+    IMAGE is a reference like debian:12 (pulled if the store lacks it), @host (this machine), dir:PATH, oci:PATH[:TAG],
+    oci-archive:FILE or docker-archive:FILE. Without a command the image's own is run, or a shell.
     """
     if os.geteuid() != 0:
         raise PrivilegeError("cowrun needs root: sudo cowrun ...")
+    from cowfs.cli.progress import progress_for
+    from cowfs.images.bring import bring
     from cowfs.images.sources import resolve
     from cowfs.store import Store
     from cowrun.events import interruptible
@@ -102,7 +114,9 @@ def cowrun(
     machine = Machine(os.environ, _directory(), input_terminal and os.isatty(1), input_terminal)
     with Store.open(root, say) as store:
         with interruptible():  # this may unpack an image
-            base = resolve(image, store)
+            progress = progress_for("cowrun", quiet=quiet)
+            get = bring(store, os.environ, policy=pull, platform=platform, progress=progress, say=say)
+            base = resolve(image, store, bring=get)
         request = Request(
             base,
             settings(options, base, machine),

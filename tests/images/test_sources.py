@@ -71,7 +71,7 @@ def test_a_directory_is_one_layer(store: Store, tmp_path: Path) -> None:
         ("docker-archive:/etc", UsageError, "not an archive"),
         ("docker-archive:/etc/passwd", BrokenImage, "not an archive"),
         ("oci:/etc", BrokenImage, "index.json"),
-        ("nothing", NotFound, "cowfs images"),
+        ("nothing", NotFound, "cowfs pull brings it"),
         ("/etc", UsageError, "dir:/etc"),
         ("Debian", UsageError, "lower case"),
     ],
