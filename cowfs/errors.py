@@ -4,6 +4,7 @@
     |-- UsageError               125  options that contradict each other, a malformed value
     |-- PrivilegeError           125  not root, no /dev/fuse, a capability that is missing
     |-- NotFound                 125  no such image, run, layer or path
+    |   `-- NotRunning             1  ... no such run that is still going
     |-- BrokenImage              125  an image, archive or layout that breaks its specification
     |-- RegistryError            125  a registry that cannot be reached, refuses, or does not say what it should
     |-- StoreError               125  the store cannot be read, written or trusted
@@ -34,6 +35,12 @@ class PrivilegeError(CowfsError):
 
 class NotFound(CowfsError):
     """Something named on the command line does not exist."""
+
+
+class NotRunning(NotFound):
+    """A run that somebody wants to reach is over, or was never there."""
+
+    status = 1
 
 
 class BrokenImage(CowfsError):

@@ -53,6 +53,7 @@ RUN_LOCK: Final = "lock"  # flocked by the launcher as long as the run lives
 RUN_UPPER: Final = "upper"
 RUN_WORK: Final = "work"
 RUN_JOURNAL: Final = "journal"  # who changed what, when (cowfs.journal)
+RUN_LAUNCHER: Final = "launcher.json"  # among the files of a run that is going: where to ask for its processes
 RUN_MERGED: Final = "merged"  # the mount point, inside the launcher's own mount namespace
 
 # --- live mounts ------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from cowfs import ondisk
-from cowfs.errors import NotFound, StoreError, UsageError
+from cowfs.errors import NotFound, NotRunning, StoreError, UsageError
 from cowfs.model import Base, Mounted, Run, RunState
 from cowfs.store import staging
 from cowfs.store.descriptors import DIRECTORY, is_named, open_directory, read_file, try_lock, wait_for_lock
@@ -140,7 +140,23 @@ class Runs:
 
         Raises NotFound, UsageError.
         """
+        return self._find(token, self.list())
+
+    def find_running(self, token: str) -> Run:
+        """The same among the runs that are going. Raises NotRunning, UsageError."""
         runs = self.list()
+        going = [run for run in runs if run.state is RunState.RUNNING]
+        try:
+            return self._find(token, going)
+        except NotFound:
+            pass
+        try:
+            over = "" if token == LAST else self._find(token, runs).id
+        except NotFound:
+            over = ""
+        raise NotRunning(f"run {over} is over" if over else f"no run {token!r} is going (cowrun ps lists them)")
+
+    def _find(self, token: str, runs: Found) -> Run:
         if token == LAST:
             if not runs:
                 raise NotFound("there are no runs yet")

@@ -12,7 +12,7 @@ import click
 
 from cowfs import __version__
 from cowfs.cli.context import root_option
-from cowfs.errors import PrivilegeError, UsageError
+from cowfs.errors import PrivilegeError
 
 if TYPE_CHECKING:
     from cowrun.filesystem import FileSystem
@@ -42,6 +42,8 @@ _SETTINGS = {
 @click.option(
     "--security-opt", "security", multiple=True, metavar="OPTION", help="no-new-privileges=false: setuid works inside."
 )
+@click.option("--stop-signal", default="", metavar="SIGNAL", help="What cowrun stop sends; the image's, or TERM.")
+@click.option("--stop-timeout", default=10, show_default=True, metavar="SECONDS", help="How long cowrun stop waits.")
 @click.option("-i", "--interactive", is_flag=True, help="Accepted: standard input is always passed on.")
 @click.option("-t", "--tty", is_flag=True, help="Insist on a terminal; there is one wherever there can be one.")
 @click.option("--rm", is_flag=True, help="Accepted: every run is thrown away (cowdiff shows what it changed).")
@@ -98,20 +100,20 @@ def cowrun(
     from cowfs.images.bring import bring
     from cowfs.images.sources import resolve
     from cowfs.store import Store
+    from cowrun.commands.common import env_files as read
+    from cowrun.commands.common import machine
     from cowrun.events import interruptible
     from cowrun.report import at_the_end
     from cowrun.session import Request, describe, execute, say
-    from cowrun.settings import Machine, Options, settings
+    from cowrun.settings import Options, settings
 
     options = Options(
         image=image,
         command=command,
-        env_files=tuple((path, _read(path)) for path in env_files),
+        env_files=read(env_files),
         want_terminal=tty,
         **typed,  # type: ignore[arg-type]
     )
-    input_terminal = os.isatty(0)
-    machine = Machine(os.environ, _directory(), input_terminal and os.isatty(1), input_terminal)
     with Store.open(root, say) as store:
         with interruptible():  # this may unpack an image
             progress = progress_for("cowrun", quiet=quiet)
@@ -119,7 +121,7 @@ def cowrun(
             base = resolve(image, store, bring=get)
         request = Request(
             base,
-            settings(options, base, machine),
+            settings(options, base, machine()),
             name,
             transport,
             journal=not no_journal,
@@ -138,17 +140,3 @@ def cowrun(
     if not quiet and sys.stderr.isatty():
         at_the_end(outcome.run)
     return outcome.status
-
-
-def _directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was removed; only a relative volume needs it, and will say so
-        return "/"
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise UsageError(f"--env-file {path}: {error.strerror}") from None

@@ -1,4 +1,7 @@
-"""The container's first process, from the launcher's side: started in a new pid namespace, told what to do, awaited."""
+"""A process in a container, from the launcher's side: started in its pid namespace, told what to do, awaited.
+
+The first process of a new one for ``cowrun IMAGE``, a further one of a container that is there for ``cowrun exec``.
+"""
 
 import os
 import pickle
@@ -21,17 +24,22 @@ _MESSAGE: Final = 1 << 16
 
 
 class Container:
-    """One process, PID 1 in its namespace. From its creation on, this process can fork no other one."""
+    """One process, PID 1 in its namespace unless it joins one. From its creation on, this process can fork no other."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, join: int = -1) -> None:
+        """``join``: a descriptor of the first process of a container that is there; order's steps get it as theirs."""
         program = _read_only(sys.executable)
-        syscalls.unshare(syscalls.CLONE_NEWPID)
+        self.is_first = join < 0
+        if self.is_first:
+            syscalls.unshare(syscalls.CLONE_NEWPID)
+        else:
+            syscalls.join_namespaces(join, syscalls.CLONE_NEWPID)
         ours, theirs = socket.socketpair()
         self.channel = ours
         self.status: int | None = None  # as a shell has it, once the process was reaped
         self.pid = os.fork()
         if self.pid == 0:
-            _boot(program, theirs)
+            _boot(program, theirs, join)
         self._pidfd = os.pidfd_open(self.pid)
         theirs.close()
         os.close(program)
@@ -68,14 +76,8 @@ class Container:
 
         SIGTERM and SIGHUP are how others end a run, so they count as such even where the command ignores them.
         """
-        try:
-            with open(f"/proc/{self.pid}/status", "rb") as lines:
-                masks = dict(line.split(b":", 1) for line in lines if line.startswith((b"SigCgt:", b"SigIgn:")))
-        except OSError:
-            return False
-        caught, ignored = int(masks[b"SigCgt"], 16), int(masks[b"SigIgn"], 16)
-        handled = caught if number in (signal.SIGTERM, signal.SIGHUP) else caught | ignored
-        return not handled >> (number - 1) & 1
+        ignoring_counts = number not in (signal.SIGTERM, signal.SIGHUP)
+        return self.is_first and not has_handler(self.pid, number, or_ignores=ignoring_counts)
 
     def reap(self, *, block: bool = False) -> bool:
         """True once the process is over; then all others of its namespace are, too."""
@@ -101,6 +103,17 @@ class Container:
             pass
 
 
+def has_handler(pid: int, number: int, *, or_ignores: bool = False) -> bool:
+    """Whether a process handles a signal itself; True of one that is over."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as lines:
+            masks = dict(line.split(b":", 1) for line in lines if line.startswith((b"SigCgt:", b"SigIgn:")))
+    except OSError:
+        return True
+    caught, ignored = int(masks[b"SigCgt"], 16), int(masks[b"SigIgn"], 16)
+    return bool((caught | ignored if or_ignores else caught) >> (number - 1) & 1)
+
+
 def _failure(data: bytes) -> CowfsError:
     assert data[: len(FAILURE)] == FAILURE, data
     status, line = data[len(FAILURE)], data[len(FAILURE) + 1 :].decode("utf-8", "surrogateescape")
@@ -118,12 +131,14 @@ def _read_only(program: str) -> int:
     return mount
 
 
-def _boot(program: int, channel: socket.socket) -> None:
+def _boot(program: int, channel: socket.socket, join: int) -> None:
     """In the child, right after the fork."""
     try:
         os.setsid()
         syscalls.die_with_parent(signal.SIGKILL)
         channel.set_inheritable(True)
+        if join >= 0:
+            os.set_inheritable(join, True)
         paths = {str(Path(package.__path__[0]).parent) for package in (cowrun, cowfs)}
         arguments = [sys.executable, "-I", "-S", "-c", _BOOT, str(channel.fileno()), *paths]
         os.execve(program, arguments, {name: os.environ[name] for name in _LOCALE if name in os.environ})

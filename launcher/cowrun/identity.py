@@ -12,7 +12,7 @@ import termios
 from dataclasses import dataclass
 from typing import Final
 
-from cowfs.errors import BrokenImage, UsageError
+from cowfs.errors import BrokenImage, CommandNotExecutable, UsageError
 from cowrun import capabilities, syscalls, users
 from cowrun.mounts import attach, new_file
 from cowrun.step import Inside
@@ -43,6 +43,26 @@ class Namespaces:
     def execute(self, inside: Inside) -> None:
         """See Step."""
         syscalls.unshare(sum(_NAMESPACES[name] for name in self.names))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinContainer:
+    """All namespaces of a container that is there, but for the pid namespace, which the process was born into.
+
+    Nobody in there may look at this process, which has more rights than they have.
+    """
+
+    process: int  # a descriptor of the container's first process
+
+    def describe(self) -> str:
+        """See Step."""
+        return "enter the namespaces of the run"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        syscalls.set_dumpable(False)
+        names = sum(_NAMESPACES.values()) | syscalls.CLONE_NEWCGROUP
+        syscalls.join_namespaces(self.process, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +113,12 @@ class FindUser:
 class Terminal:
     """A pty of the container's own devpts; the launcher gets the other side."""
 
+    console: bool = True
+
     def describe(self) -> str:
         """See Step."""
-        return "open a pty of the new /dev/pts, bind it on /dev/console, give the other side to the launcher"
+        console = ", bind it on /dev/console" if self.console else ""
+        return f"open a pty of the container's /dev/pts{console}, give the other side to the launcher"
 
     def execute(self, inside: Inside) -> None:
         """See Step."""
@@ -105,8 +128,9 @@ class Terminal:
         os.fchown(inside.terminal, inside.user.uid, -1)
         if inside.window:
             fcntl.ioctl(master, termios.TIOCSWINSZ, inside.window)
-        console = syscalls.clone_mount_at(inside.terminal)
-        attach(console, new_file(inside.root, "/dev", "console"), "/dev/console")
+        if self.console:
+            console = syscalls.clone_mount_at(inside.terminal)
+            attach(console, new_file(inside.root, "/dev", "console"), "/dev/console")
         socket.send_fds(inside.channel, [TERMINAL], [master])
         os.close(master)
 
@@ -116,14 +140,15 @@ class WorkingDirectory:
     """Made if it is missing, as docker does; it must be inside."""
 
     path: str
+    make: bool = True
 
     def describe(self) -> str:
         """See Step."""
-        return f"change to {self.path}, made if it is missing"
+        return f"change to {self.path}{', made if it is missing' if self.make else ''}"
 
     def execute(self, inside: Inside) -> None:
         """See Step."""
-        fd = inside.root.directory(self.path)
+        fd = inside.root.directory(self.path) if self.make else self._existing(inside)
         os.fchdir(fd)
         os.close(fd)
         try:
@@ -132,6 +157,12 @@ class WorkingDirectory:
             found = ""
         if not found.startswith("/"):
             raise BrokenImage(f"the working directory {self.path} is outside of the root: refused")
+
+    def _existing(self, inside: Inside) -> int:
+        try:
+            return inside.root.open(self.path, os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            raise CommandNotExecutable(f"the working directory {self.path}: {(error.strerror or '').lower()}") from None
 
 
 @dataclass(frozen=True, slots=True)

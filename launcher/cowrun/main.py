@@ -10,6 +10,9 @@ TYPE_CHECKING = False  # typing's own costs an import; what comes before the try
 if TYPE_CHECKING:
     from typing import NoReturn
 
+# The first word, where it is one of these; any other is an image, or an option of RUN, which may be left out.
+COMMANDS = ("ps", "exec", "stop", "kill")
+RUN = "run"
 _INTERRUPTED = 130  # 128 + SIGINT
 
 
@@ -22,14 +25,15 @@ def main() -> "NoReturn":
     except KeyboardInterrupt:
         os._exit(_INTERRUPTED)
     _have_standard_streams()
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
     filesystem = None
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and name not in COMMANDS:
         from cowrun.filesystem import FileSystem
 
         filesystem = FileSystem.begin()
     status = 1
     try:
-        status = _command_line(filesystem)
+        status = _command_line(name, filesystem)
         sys.stderr.flush()
     finally:
         if filesystem:
@@ -51,13 +55,18 @@ def _have_standard_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def _command_line(filesystem: object) -> int:
+def _command_line(name: str, filesystem: object) -> int:
     from cowfs.cli.entry import status_of
-    from cowrun.cli import cowrun
     from cowrun.events import Interrupted
 
-    cowrun.context_settings["obj"] = filesystem
     try:
-        return status_of(cowrun, "cowrun", sys.argv[1:])
+        if name in COMMANDS:
+            from importlib import import_module
+
+            return status_of(import_module(f"cowrun.commands.{name}").command, f"cowrun {name}", sys.argv[2:])
+        from cowrun.cli import cowrun
+
+        cowrun.context_settings["obj"] = filesystem
+        return status_of(cowrun, "cowrun", sys.argv[2:] if name == RUN else sys.argv[1:])
     except Interrupted as interrupted:
         return interrupted.status

@@ -17,9 +17,12 @@ class Monitor:
     """Waits for the command and passes on what comes meanwhile."""
 
     def __init__(
-        self, container: Container, filesystem: FileSystem, events: Events, attributes: list[Any] | None
+        self, container: Container, filesystem: FileSystem | None, events: Events, attributes: list[Any] | None
     ) -> None:
-        """``attributes`` of the terminal on standard input, None if the container has no pty."""
+        """``filesystem``: the one that ends with the command.
+
+        ``attributes`` of the terminal on standard input, None if the container has no pty.
+        """
         self._container = container
         self._filesystem = filesystem
         self._events = events
@@ -43,16 +46,19 @@ class Monitor:
         """Until the command is over: its exit status. Raises MountError if the file system ended before it."""
         if self._relay:
             self._relay.begin()
-        while not self._container.reap() and not self._filesystem.has_ended():
+        while not self._container.reap() and not self._is_stranded():
             ready = self._events.wait()
             for number in self._events.signals():
                 self._pass_on(number)
             if self._relay:
                 self._relay.move(ready)
-        if self._filesystem.has_ended():  # and the command, maybe, for want of it
+        if self._filesystem and self._is_stranded():  # and the command has ended, maybe, for want of it
             raise MountError(f"the file system process ended before the command{self._filesystem.complaint()}")
         assert self._container.status is not None
         return 128 + self._killed_by if self._killed_by else self._container.status
+
+    def _is_stranded(self) -> bool:
+        return self._filesystem is not None and self._filesystem.has_ended()
 
     def close(self) -> None:
         """The container is over, one way or the other: the terminal is put right."""

@@ -12,6 +12,7 @@ from cowrun.identity import (
     Become,
     FindUser,
     Hostname,
+    JoinContainer,
     Loopback,
     Namespaces,
     Session,
@@ -92,8 +93,26 @@ def plan(settings: Settings, place: Place) -> tuple[Step, ...]:
         PivotRoot(),
         WorkingDirectory(settings.workdir),
         *((ReadOnlyRoot(),) if settings.read_only else ()),
+        *_restrictions(settings),
+    )
+
+
+def _restrictions(settings: Settings) -> tuple[Step, ...]:
+    """What every command of a run gives up before it is executed, the first and those that join it."""
+    return (
         Session(),
         Become(settings.capabilities, settings.no_new_privileges),
+    )
+
+
+def plan_to_join(settings: Settings, process: int) -> tuple[Step, ...]:
+    """The same for ``cowrun exec``: what the first process of the run is held to, this one is, too."""
+    return (
+        JoinContainer(process),
+        FindUser(settings.user),
+        *((Terminal(console=False),) if settings.terminal else ()),
+        WorkingDirectory(settings.workdir, make=False),
+        *_restrictions(settings),
     )
 
 

@@ -18,7 +18,7 @@ from cowfs.model import Base, Run
 from cowfs.options import MountOptions
 from cowfs.store import Store
 from cowfs.store.runs import FILES, Runs
-from cowrun import files
+from cowrun import files, running
 from cowrun.container import Container
 from cowrun.events import Events
 from cowrun.filesystem import FileSystem
@@ -109,6 +109,7 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
         monitor = Monitor(container, filesystem, events, attributes)
         undo.callback(monitor.close)
         monitor.wait_for_start()
+        undo.callback(os.close, running.publish(run, container.pid, settings))
         debug("the command runs")
         try:
             return monitor.wait_for_end(), None

@@ -6,12 +6,12 @@ know of the machine comes in as a value.
 
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from cowfs.errors import BrokenImage, UsageError
 from cowfs.model import Base
-from cowrun import capabilities, users
+from cowrun import capabilities, signals, users
 from cowrun.mounts import Tmpfs, Volume
 from cowrun.volumes import absolute, parse_tmpfs, parse_volume
 
@@ -41,6 +41,8 @@ class Options:
     read_only: bool = False
     init: bool = False
     want_terminal: bool = False  # -t
+    stop_signal: str = ""
+    stop_timeout: int = 10  # seconds
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     security: tuple[str, ...] = ()
@@ -74,6 +76,8 @@ class Settings:
     capabilities: frozenset[str]
     no_new_privileges: bool
     host: bool
+    stop_signal: int
+    stop_timeout: int  # seconds; below 0: for ever
 
 
 def settings(options: Options, base: Base, machine: Machine) -> Settings:
@@ -96,9 +100,27 @@ def settings(options: Options, base: Base, machine: Machine) -> Settings:
         capabilities=capabilities.choose(options.cap_add, options.cap_drop),
         no_new_privileges=_no_new_privileges(options.security),
         host=base.host,
+        stop_signal=signals.parse("--stop-signal", options.stop_signal or config.stop_signal or "TERM"),
+        stop_timeout=options.stop_timeout,
     )
     _check_strings(made)
     return made
+
+
+def to_join(options: Options, first: Settings, machine: Machine) -> Settings:
+    """A further command in the container that was set up with ``first`` (docker exec(1)). Raises UsageError."""
+    user = first.user if options.user is None else options.user
+    users.check(user)
+    terminal = _terminal(options, machine)
+    env = {"TERM": _terminal_type(first.host, machine)} if terminal else {}
+    return replace(
+        first,
+        command=options.command,
+        env=tuple((env | dict(first.env) | _typed_environment(options, machine)).items()),
+        workdir=absolute(options.workdir or first.workdir, "the working directory"),
+        user=user,
+        terminal=terminal,
+    )
 
 
 def _command(options: Options, entrypoint: tuple[str, ...], cmd: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,8 +134,18 @@ def _environment(options: Options, base: Base, machine: Machine) -> tuple[tuple[
     """Lowest first: our defaults, the image's, --env-file, -e. The launcher's own environment is not inherited."""
     found = {"PATH": PATH, "container": "cowrun"}
     if _terminal(options, machine):
-        found["TERM"] = machine.environ.get("TERM", "xterm") if base.host else "xterm"
+        found["TERM"] = _terminal_type(base.host, machine)
     found |= dict(_pair(text) for text in base.config.env)
+    return tuple((found | _typed_environment(options, machine)).items())
+
+
+def _terminal_type(host: bool, machine: Machine) -> str:
+    """An image knows few terminals; this machine knows the one it is used from."""
+    return machine.environ.get("TERM", "xterm") if host else "xterm"
+
+
+def _typed_environment(options: Options, machine: Machine) -> dict[str, str]:
+    found: dict[str, str] = {}
     texts = [line for name, content in options.env_files for line in _env_lines(name, content)]
     for text in (*texts, *options.env):
         name, equals, value = text.partition("=")
@@ -123,7 +155,7 @@ def _environment(options: Options, base: Base, machine: Machine) -> tuple[tuple[
             found[name] = value
         elif name in machine.environ:
             found[name] = machine.environ[name]
-    return tuple(found.items())
+    return found
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -36,6 +36,8 @@ CLONE_NEWUTS: Final = 0x04000000
 CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWNET: Final = 0x40000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWCGROUP: Final = 0x02000000
 
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 0x40000
@@ -84,6 +86,11 @@ def _check(result: int) -> int:
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_libc.unshare(flags))
+
+
+def join_namespaces(process: int, flags: int) -> None:
+    """setns(2) into namespaces of the process that a pidfd refers to (Linux 5.8)."""
+    _check(_libc.setns(process, flags))
 
 
 def set_propagation(flags: int) -> None:

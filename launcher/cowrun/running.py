@@ -1,0 +1,124 @@
+"""Runs that are going, found by other commands: where the container's first process is, and what it was set up with.
+
+The launcher keeps this in a memory file, as the values of variables are secrets and must not lie on a disk; the run's
+directory says only which process and descriptor. Whoever may read the launcher's descriptors is root or its owner.
+Used by session (publish) and by exec, ps, stop and kill (find).
+"""
+
+import json
+import os
+import pickle
+import select
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cowfs import ondisk
+from cowfs.errors import NotRunning
+from cowfs.model import Run
+from cowfs.store.runs import FILES, Runs
+from cowrun.settings import Settings
+
+_RECORD: Final = ondisk.RUN_LAUNCHER
+_PATIENCE: Final = 10.0  # seconds for a run that is being started
+_PAUSE: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that cannot be mistaken for a later one of the same number."""
+
+    pid: int
+    started: int  # field 22 of proc_pid_stat(5)
+
+    @classmethod
+    def of(cls, pid: int) -> "Process":
+        """The process ``pid``. Raises OSError if there is none."""
+        return cls(pid, _start_time(pid))
+
+    def open(self) -> int:
+        """A descriptor of it. Raises ProcessLookupError if it is over."""
+        fd = os.pidfd_open(self.pid)
+        try:
+            if _start_time(self.pid) == self.started and not _is_over(fd):
+                return fd
+        except OSError:
+            pass
+        os.close(fd)
+        raise ProcessLookupError
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A run whose command runs."""
+
+    launcher: Process
+    container: Process
+    settings: Settings
+
+
+def publish(run: Run, container: int, settings: Settings) -> int:
+    """Let others find the run; to be called by its launcher. The descriptor is to be kept open as long as it lives."""
+    running = Running(Process.of(os.getpid()), Process.of(container), settings)
+    fd = os.memfd_create("cowrun-run")
+    os.write(fd, pickle.dumps(running))
+    record = {"pid": running.launcher.pid, "started": running.launcher.started, "descriptor": fd}
+    path = run.directory / FILES / _RECORD
+    path.with_suffix(".new").write_text(json.dumps(record))
+    path.with_suffix(".new").rename(path)
+    return fd
+
+
+def find(runs: Runs, token: str) -> tuple[Run, Running]:
+    """The run that ``token`` names, among those that are going first. Waits for one that is being started.
+
+    Raises NotRunning, UsageError.
+    """
+    run = runs.find_running(token)
+    deadline = time.monotonic() + _PATIENCE
+    while (running := look(run)) is None:
+        if time.monotonic() > deadline:
+            raise NotRunning(f"run {run.id} does not get started")
+        time.sleep(_PAUSE)
+        run = runs.find_running(run.id)
+    return run, running
+
+
+def look(run: Run) -> Running | None:
+    """The run's processes; None if its command does not run (yet, or any more)."""
+    try:
+        record = json.loads((run.directory / FILES / _RECORD).read_bytes())
+        launcher = Process(int(record["pid"]), int(record["started"]))
+        os.close(launcher.open())
+        running = pickle.loads(Path(f"/proc/{launcher.pid}/fd/{record['descriptor']}").read_bytes())
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    except Exception as error:  # the launcher is of another version of ours
+        raise NotRunning(f"run {run.id} was started by another version of cowrun: {error}") from None
+    return running if isinstance(running, Running) and running.launcher == launcher else None
+
+
+def send(process: int, number: int) -> None:
+    """Send a signal to a process by its descriptor; one that is over gets none."""
+    try:
+        signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        pass
+
+
+def wait(process: int, seconds: float | None) -> bool:
+    """True once the process behind the descriptor is over; False if that takes too long."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+
+def _is_over(process: int) -> bool:
+    return wait(process, 0)
+
+
+def _start_time(pid: int) -> int:
+    content = Path(f"/proc/{pid}/stat").read_bytes()
+    return int(content[content.rindex(b")") + 2 :].split()[19])
