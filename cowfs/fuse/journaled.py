@@ -27,7 +27,6 @@ from cowfs.overlay import DirNode, Handle, Node, Overlay
 _FOR_EXECUTION: Final = 0x20  # FMODE_EXEC among the flags of an open: include/linux/fs.h
 _DIRECTORIES: Final = 4096  # numbers of directories that are remembered
 _MOMENT: Final = 0.25  # seconds
-_EXCHANGE: Final = 2  # RENAME_EXCHANGE
 
 
 _TICK_NS: Final = 20_000_000  # two writes closer than this may leave the same mtime (older kernels, 100 Hz)
@@ -91,13 +90,13 @@ class Journaled(Operations):
         self, parent: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         entry = await super().mknod(parent, name, mode, rdev, ctx)
-        self._note(ctx, Op.MKNOD, NO_LAYER, self._table[parent], name, records.DEVICE.pack(mode, rdev))
+        self._note(ctx, Op.MKNOD, NO_LAYER, self._table[parent], name, records.DEVICE.pack(entry.st_mode, rdev))
         return entry
 
     @waiting
     async def mkdir(self, parent: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
         entry = await super().mkdir(parent, name, mode, ctx)
-        self._note(ctx, Op.MKDIR, NO_LAYER, self._table[parent], name, records.MODE.pack(mode))
+        self._note(ctx, Op.MKDIR, NO_LAYER, self._table[parent], name, records.MODE.pack(entry.st_mode))
         return entry
 
     @waiting
@@ -145,7 +144,7 @@ class Journaled(Operations):
             return  # two names of one file: nothing moved
         rest = records.RENAMED.pack(self._place(new), replaced, flags) + name_new
         self._note(ctx, Op.RENAME, layer, old, name_old, rest)
-        if isinstance(source, DirNode) or (isinstance(target, DirNode) and flags & _EXCHANGE):
+        if isinstance(source, DirNode) or (isinstance(target, DirNode) and flags & records.EXCHANGE):
             self._places.clear()  # paths below it are others now
 
     # --- attributes ---------------------------------------------------------------------------------------
@@ -227,7 +226,7 @@ class Journaled(Operations):
         self, parent: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         info, entry = await super().create(parent, name, mode, flags, ctx)
-        self._note(ctx, Op.CREATE, NO_LAYER, self._table[parent], name, records.CREATED.pack(mode, info.fh))
+        self._note(ctx, Op.CREATE, NO_LAYER, self._table[parent], name, records.CREATED.pack(entry.st_mode, info.fh))
         if flags & os.O_ACCMODE:
             self._writes(info.fh, ctx, NO_LAYER, None)
         return info, entry

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cowfs.journal.reader import Change, Process
-from cowfs.journal.records import Op
+from cowfs.journal.records import EXCHANGE, Op
 
 _MADE: Final = frozenset({Op.CREATE, Op.MKDIR, Op.MKNOD, Op.SYMLINK})
-_EXCHANGE: Final = 2  # RENAME_EXCHANGE
 
 
 class _File:
@@ -73,7 +72,7 @@ class History:
         old, old_name = self._place(change.path)
         new, new_name = self._place(new_path)
         target = new.below.get(new_name)
-        if (change.flags or 0) & _EXCHANGE:
+        if (change.flags or 0) & EXCHANGE:
             other = self._file(new_path)
             old.below[old_name] = other
             _moved(other, change)

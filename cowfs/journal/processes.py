@@ -17,6 +17,7 @@ Nothing here waits for the process. Its arguments are read from its memory, whic
 pages (FOLL_ANON, CVE-2018-1120).
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,13 +37,13 @@ _NOBODY: Final = 0
 class Process:
     """One process, from its start to its end; ``number`` is that of what it executes now."""
 
-    __slots__ = ("facts", "number", "parent", "started")
+    __slots__ = ("number", "numbers", "parent", "started")
 
     def __init__(self, started: int) -> None:
         self.started = started
         self.parent = _NOBODY  # as it was when the process was first seen: later it may be whoever adopted it
         self.number = _NOBODY
-        self.facts: tuple[object, ...] = ()
+        self.numbers: dict[tuple[bytes, bytes, int, int], int] = {}  # of all that it executed, by program and user
 
 
 @dataclass(slots=True)
@@ -97,8 +98,10 @@ class Processes:
         return None if thread is None else thread.process
 
     def executing(self, pid: int) -> None:
-        """A thread has opened a program in order to execute it: soon it is something else."""
+        """A thread opens a program in order to execute it: soon it is something else."""
         self._executing.add(pid)
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+            self._meet(_read_status(pid), 0)
 
     def opened(self, pid: int, uid: int, gid: int) -> None:
         """A thread opens a file: the first after it executed a program shows what it is now, and of whom."""
@@ -123,7 +126,7 @@ class Processes:
             status = _read_status(pid)
             process = self._process(status, uid, gid, 0)
             os.pread(comm_fd, 1, 0)  # it is the same still
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, KeyError, IndexError):
             os.close(comm_fd)
             return _NOBODY
         if len(self._threads) >= _ENTRIES:
@@ -133,34 +136,40 @@ class Processes:
         return process.number
 
     def _process(self, status: _Status, uid: int, gid: int, depth: int) -> Process:
-        leader = status.leader
-        started = _start_time(leader)
-        process = self._processes.get(leader)
-        if process is None or process.started != started:
-            process = Process(started)
-            process.parent = self._parent(status, depth)
-        exe, cwd = _link(leader, "exe"), _link(leader, "cwd")
-        argv = _read(f"/proc/{leader}/cmdline", records.ARGV_LIMIT + 1)
+        """A process with the number of what it executes now."""
+        process, leader = self._meet(status, depth), status.leader
+        exe, argv = _link(leader, "exe"), _read(f"/proc/{leader}/cmdline", records.ARGV_LIMIT + 1)
         facts = (exe, argv, uid, gid)
-        if facts != process.facts:
+        known = process.numbers.get(facts)
+        if known is None:
             self._count += 1
-            process.number, process.facts = self._count, facts
+            known = process.numbers[facts] = self._count
             self._write(
                 records.process(
-                    self._count,
+                    known,
                     process.parent,
                     pid=leader,
                     inner_pid=status.inner,
                     uid=uid,
                     gid=gid,
-                    started=started,
+                    started=process.started,
                     exe=exe,
-                    cwd=cwd,
+                    cwd=_link(leader, "cwd"),
                     argv=argv,
                 )
             )
-            self._processes.pop(leader, None)
-            self._processes[leader] = process
+        process.number = known
+        return process
+
+    def _meet(self, status: _Status, depth: int) -> Process:
+        """A process, and now if not before its parent: later that may have ended."""
+        started = _start_time(status.leader)
+        process = self._processes.get(status.leader)
+        if process is None or process.started != started:
+            process = Process(started)
+            process.parent = self._parent(status, depth)
+            self._processes.pop(status.leader, None)
+            self._processes[status.leader] = process
             if len(self._processes) > _PROCESSES:
                 del self._processes[next(iter(self._processes))]
         return process
@@ -172,7 +181,7 @@ class Processes:
         try:
             above = _read_status(status.parent)
             return self._process(above, above.uid, above.gid, depth + 1).number
-        except (OSError, ValueError, IndexError):  # it ended this moment
+        except (OSError, ValueError, KeyError, IndexError):  # it ended this moment
             return _NOBODY
 
 

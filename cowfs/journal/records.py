@@ -40,6 +40,8 @@ NO_LAYER: Final = 0  # there was nothing before
 UNKNOWN: Final = (1 << 64) - 1  # bytes written past us: only the sizes tell
 UPPER: Final = 0xFFFF  # it was the upper's; all other numbers are those of layers, from the bottom, from 1
 
+EXCHANGE: Final = 2  # of the flags of a rename: RENAME_EXCHANGE
+
 SET_MODE: Final = 1
 SET_OWNER: Final = 2
 SET_GROUP: Final = 4

@@ -23,6 +23,10 @@ COMMANDS = {
     "text": "Show what a run changed in text files, as a unified diff.",
     "cat": "Print a file as a run left it.",
     "cp": "Copy files out of a run.",
+    "who": "Say which process changed what.",
+    "blame": "Say what happened to a path, and by which processes.",
+    "log": "List every change in time order.",
+    "why": "Say where a path lives, and whether a change of it lasts.",
     "rm": "Remove runs.",
     "prune": "Remove old runs.",
 }

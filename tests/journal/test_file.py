@@ -1,0 +1,136 @@
+"""The file that a journal is: what a reader gets of it whatever became of its end."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cowfs.errors import StoreError
+from cowfs.journal import records
+from cowfs.journal.reader import Change, Reader
+from cowfs.journal.records import NO_LAYER, Op
+from cowfs.journal.writer import BATCH, Journal
+
+
+def directory(journal: Journal, number: int, path: bytes) -> None:
+    journal.append(records.short(Op.DIRECTORY, records.DIRECTORY.pack(number) + path))
+
+
+def made(journal: Journal, count: int) -> None:
+    for number in range(count):
+        journal.change(Op.MKDIR, NO_LAYER, 0, 1, b"d%d" % number, records.MODE.pack(0o755))
+
+
+def read(path: Path) -> tuple[list[Change], Reader]:
+    reader = Reader(path)
+    return list(reader.more()), reader
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    journal = Journal(path)
+    directory(journal, 1, b"usr/bin")
+    made(journal, 3)
+    journal.close()
+    changes, reader = read(path)
+    assert [change.path for change in changes] == [b"usr/bin/d0", b"usr/bin/d1", b"usr/bin/d2"]
+    assert {change.mode for change in changes} == {0o755}
+    assert (reader.ended, reader.full, reader.lost, reader.unread) == (True, False, 0, 0)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reader_goes_on_where_it_stopped(path: Path) -> None:
+    journal = Journal(path)
+    directory(journal, 1, b"")
+    made(journal, 1)
+    journal.flush()
+    reader = Reader(path)
+    assert [change.path for change in reader.more()] == [b"d0"]
+    assert list(reader.more()) == []
+    made(journal, 2)
+    journal.close()
+    assert [change.path for change in reader.more()] == [b"d0", b"d1"]
+    assert reader.ended
+
+
+def test_a_torn_tail_costs_only_itself(path: Path) -> None:
+    journal = Journal(path)
+    directory(journal, 1, b"")
+    made(journal, 1)
+    journal.flush()
+    whole = path.stat().st_size
+    made(journal, 1)
+    journal.flush()
+    os.close(journal._fd)  # as a kill would
+    data = path.read_bytes()
+    for end in range(whole, len(data)):
+        path.write_bytes(data[:end])
+        changes, reader = read(path)
+        assert len(changes) == 1, end
+        assert reader.unread == end - whole
+        assert not reader.ended
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert len(read(path)[0]) == 1
+
+
+def test_the_next_mount_cuts_a_torn_tail_off_and_goes_on(path: Path) -> None:
+    journal = Journal(path)
+    directory(journal, 1, b"a")
+    made(journal, 1)
+    journal.close()
+    with path.open("ab") as file:
+        file.write(b"half a frame")
+    journal = Journal(path)
+    directory(journal, 1, b"b")
+    made(journal, 1)
+    journal.close()
+    changes, reader = read(path)
+    assert [change.path for change in changes] == [b"a/d0", b"b/d0"]
+    assert (reader.ended, reader.unread) == (True, 0)
+
+
+def test_a_full_journal_says_so_and_how_much_is_missing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limit = 100_000
+    journal = Journal(path, limit)
+    directory(journal, 1, b"")
+    made(journal, 20 * BATCH)
+    journal.close()
+    changes, reader = read(path)
+    assert reader.full
+    assert reader.lost > 0
+    assert len(changes) + reader.lost == 20 * BATCH
+    assert path.stat().st_size <= limit
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} has reached its limit of {limit} bytes: further changes are not recorded"
+    ]
+    caplog.clear()
+
+
+def test_one_mount_at_a_time(path: Path) -> None:
+    journal = Journal(path)
+    with pytest.raises(BlockingIOError, match="journal"):
+        Journal(path)
+    journal.close()
+
+
+def test_another_file_is_left_alone(path: Path) -> None:
+    path.write_text("somebody's letters")
+    with pytest.raises(OSError, match="not a journal"):
+        Journal(path)
+    with pytest.raises(StoreError, match="not a journal"):
+        read(path)
+    assert path.read_text() == "somebody's letters"
+
+
+def test_records_of_a_later_version_are_skipped(path: Path) -> None:
+    journal = Journal(path)
+    directory(journal, 1, b"")
+    journal.change(200, NO_LAYER, 0, 1, b"new", b"whatever it has")
+    journal.append(records.short(Op(7)) if 7 in set(Op) else records.SHORT.pack(7, 15) + b"abcd")
+    made(journal, 1)
+    journal.close()
+    assert [change.path for change in read(path)[0]] == [b"d0"]
