@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cowdiff.escape import printable
 from cowfs.errors import NotFound
 from cowfs.journal.history import History
 from cowfs.journal.reader import Change, Process, Reader
 from cowfs.model import Run, RunState
+from cowfs.runs.escape import printable
 
 
 def journal_of(run: Run) -> Reader:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from cowdiff.escape import printable
 from cowfs.errors import NotFound
 from cowfs.model import Mounted, Run, RunState
+from cowfs.runs.escape import printable
 
 
 class Place(Enum):
@@ -98,7 +98,7 @@ def _mounted(run: Run, mounted: Mounted, path: str) -> Answer:
 
 
 def _merged(run: Run, path: bytes) -> Answer:
-    from cowdiff.trees import base_of, left_by
+    from cowfs.runs.trees import base_of, left_by
 
     shown = "/" + printable(path)
     with left_by(run) as tree:

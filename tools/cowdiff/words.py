@@ -3,11 +3,11 @@
 import time
 from typing import Any, Final
 
-from cowdiff.escape import json_name, json_names, printable
 from cowdiff.journals import bytes_of
 from cowfs.journal import records
 from cowfs.journal.reader import Change, Process
 from cowfs.journal.records import Op
+from cowfs.runs.escape import json_name, json_names, printable
 
 _WORDS: Final = {
     Op.CREATE: "created",

@@ -23,7 +23,7 @@ def command(context: Context, token: str, path: bytes, as_json: bool) -> None:
 
     What another process's child did is below the chain of those that started it.
     """
-    from cowdiff.escape import printable
+    from cowfs.runs.escape import printable
 
     run = context.find(token)
     history, reader = history_of(run)
@@ -36,8 +36,8 @@ def command(context: Context, token: str, path: bytes, as_json: bool) -> None:
 
 
 def _lines(changes: list[Change]) -> Iterator[str]:
-    from cowdiff.escape import printable
     from cowdiff.words import clock, layer, words
+    from cowfs.runs.escape import printable
 
     last: Process | None = None
     first = True

@@ -50,8 +50,8 @@ def _changes(context: Context, run: Run, reader: Reader, follow: bool) -> Iterat
 
 
 def _line(change: Change) -> str:
-    from cowdiff.escape import printable
     from cowdiff.words import clock, words
+    from cowfs.runs.escape import printable
 
     return f"{clock(change.time_ns)}  {name_of(change.process):<16} /{printable(change.path)}  {words(change)}"
 

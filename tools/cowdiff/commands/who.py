@@ -58,7 +58,7 @@ def _tree(made: dict[Process | None, list[Change]], few: int | None) -> Iterator
 
 
 def _one(process: Process | None, changes: list[Change], indent: str, few: int | None) -> Iterator[str]:
-    from cowdiff.escape import printable
+    from cowfs.runs.escape import printable
 
     number = f"[{process.inner_pid}] " if process else ""
     user = f"  uid {process.uid}" if process and process.uid else ""
@@ -79,8 +79,8 @@ def _sum(changes: list[Change]) -> str:
 
 def _paths(changes: list[Change]) -> Iterator[tuple[bytes, str]]:
     """The paths that a process touched, by the names at its end, with all that it did in one line."""
-    from cowdiff.escape import printable
     from cowdiff.words import words
+    from cowfs.runs.escape import printable
 
     for path, history in History(changes).paths():
         last = history[-1]

@@ -19,8 +19,8 @@ def command(context: Context, token: str, path: bytes, as_json: bool) -> None:
 
     Symbolic links in PATH are not followed, but the answer names the first one.
     """
-    from cowdiff.escape import json_name
     from cowdiff.lasting import explain
+    from cowfs.runs.escape import json_name
 
     answer = explain(context.find(token), path_inside(path))
     if as_json:
