@@ -4,11 +4,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from cowfs.cli.output import human_size, short_digest
-from cowfs.images.plan import LayerSource
 from cowfs.images.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from cowfs.images.plan import LayerSource
 
 _REDRAW = 0.1  # seconds
 _WIDTH = 30  # of a bar
@@ -29,7 +31,7 @@ class Lines:
         self._say = say
         self._sizes: dict[str, int] = {}
 
-    def begin(self, layers: Sequence[LayerSource], missing: set[str]) -> None:
+    def begin(self, layers: "Sequence[LayerSource]", missing: set[str]) -> None:
         self._sizes = {layer.diff_id: layer.size or 0 for layer in layers if layer.diff_id in missing}
         if self._sizes:
             total = human_size(sum(self._sizes.values()))
@@ -53,7 +55,7 @@ class Bars:
         self._drawn = 0  # lines
         self._when = 0.0
 
-    def begin(self, layers: Sequence[LayerSource], missing: set[str]) -> None:
+    def begin(self, layers: "Sequence[LayerSource]", missing: set[str]) -> None:
         self._sizes = {layer.diff_id: layer.size or 0 for layer in layers if layer.diff_id in missing}
         self._at = dict.fromkeys(self._sizes, 0)
         self._draw()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,9 +10,11 @@ from cowfs.cli.context import Context
 from cowfs.cli.entry import complain
 from cowfs.cli.output import json_line
 from cowfs.cli.progress import progress_for
-from cowfs.images.plan import LayerSource
 from cowfs.images.progress import Progress
 from cowfs.store.records import StoredImage
+
+if TYPE_CHECKING:
+    from cowfs.images.plan import LayerSource
 
 
 @click.command()
@@ -57,7 +60,7 @@ class _Seen:
         self._shown = shown
         self.at, self.end = shown.at, shown.end
 
-    def begin(self, layers: Sequence[LayerSource], missing: set[str]) -> None:
+    def begin(self, layers: "Sequence[LayerSource]", missing: set[str]) -> None:
         self._layers = layers
         self._shown.begin(layers, missing)
 

@@ -1,8 +1,9 @@
 """One HTTP request and its answer: TLS, redirects, caps and deadlines. Nothing of images or authentication.
 
-requests is used for its connections alone: it follows no redirect, reads no ~/.netrc, environment or cookie, and
-decompresses nothing. A secret goes to the scheme, host and port that it was given for, and is dropped by the first
-redirect that leaves them. An answer must come at a minimum rate; one that stops or drips is a failure that may pass.
+Of requests we use the adapter alone, not its sessions: those read ~/.netrc and the environment, keep cookies, and read
+the whole body of a redirect even if they shall not follow it. A secret goes to the scheme, host and port that it was
+given for, and is dropped by the first redirect that leaves them. An answer must come at a minimum rate; one that stops
+or drips is a failure that may pass.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -111,7 +111,7 @@ class Wire:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._session: requests.Session | None = None
+        self._adapter: HTTPAdapter | None = None
         self._owner = 0
         self._reached: set[str] = set()  # who answered before, and may be back in a moment
 
@@ -138,7 +138,7 @@ class Wire:
             if answer.status not in _REDIRECTS or method not in ("GET", "HEAD"):
                 return answer
             answer.close()
-            target = check_url(urljoin(current.geturl(), answer.header("Location")), current, endpoint)
+            target = check_url(_joined(current.geturl(), answer.header("Location")), current, endpoint)
             if origin(target) != origin(current):
                 secret = ""
             current = target
@@ -149,13 +149,10 @@ class Wire:
     ) -> Answer:
         proxy = endpoint.host.proxy
         try:
-            response = self._connections().request(
-                method,
-                url.geturl(),
-                headers={"Accept-Encoding": "identity", **headers},
-                data=body,
+            sent = {"User-Agent": f"cowfs/{__version__}", "Accept-Encoding": "identity", **headers}
+            response = self._connections().send(
+                requests.Request(method, url.geturl(), headers=sent, data=body).prepare(),
                 stream=True,
-                allow_redirects=False,
                 timeout=(self._limits.connect, self._limits.silence),
                 verify=endpoint.host.ca or _bundle(),
                 proxies={"http": proxy, "https": proxy} if proxy else {},
@@ -167,16 +164,11 @@ class Wire:
         self._reached.add(url.netloc)
         return Answer(response, url.geturl(), self._limits)
 
-    def _connections(self) -> requests.Session:
-        if self._session is None or self._owner != os.getpid():
-            self._session = requests.Session()
-            self._session.trust_env = False
-            self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-            self._session.headers = requests.structures.CaseInsensitiveDict({"User-Agent": f"cowfs/{__version__}"})
-            for scheme in ("http://", "https://"):
-                self._session.mount(scheme, _adapter(self._limits.head))
+    def _connections(self) -> HTTPAdapter:
+        if self._adapter is None or self._owner != os.getpid():
+            self._adapter = _adapter(self._limits.head)
             self._owner = os.getpid()
-        return self._session
+        return self._adapter
 
 
 def check_url(url: str, before: SplitResult | None, endpoint: Endpoint) -> SplitResult:
@@ -200,6 +192,14 @@ def check_url(url: str, before: SplitResult | None, endpoint: Endpoint) -> Split
     if before is not None and _is_inside(parts.hostname) and not _is_inside(before.hostname or ""):
         raise RegistryError(f"{endpoint.name} sends us to {shown}, an address of this machine or its network")
     return parts
+
+
+def _joined(base: str, location: str) -> str:
+    """A Location as a whole URL; what cannot be one, as it is."""
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        return location
 
 
 def origin(parts: SplitResult) -> tuple[str, str, int]:
