@@ -25,6 +25,18 @@ def stored(xattrs: dict[bytes, bytes], *, data: bool) -> dict[bytes, bytes]:
     return {_escaped(name): value for name, value in xattrs.items() if _is_kept(name, value, data)}
 
 
+def outgoing(xattrs: dict[bytes, bytes], *, data: bool) -> dict[bytes, bytes]:
+    """What of a tree's attributes, as they are called inside, goes into a layer that we make.
+
+    Not the names of overlayfs's marks: whoever unpacks the layer on another machine may obey them.
+    """
+    return {
+        name: value
+        for name, value in xattrs.items()
+        if _is_kept(name, value, data) and not name.startswith((OVERLAY_TRUSTED, OVERLAY_USER))
+    }
+
+
 def _is_kept(name: bytes, value: bytes, data: bool) -> bool:
     if name == CAPABILITY:
         return data and len(value) == _VFS_CAP_SIZE_2 and _revision(value) == _VFS_CAP_REVISION_2

@@ -23,6 +23,7 @@ from cowfs.images.tarstream import Entry, TarReader, Type
 from cowfs.store.descent import Descent
 
 _FLUSH = 256 << 10  # bytes
+_PIECE = 512 << 10
 _CHUNK = 1 << 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -63,24 +64,35 @@ def has_file_data(entry: Entry) -> bool:
 
 
 def rebuild(packed: BinaryIO, root_fd: int) -> Iterator[bytes]:
-    """The tar of the layer with the skeleton ``packed`` and the tree ``root_fd``. Its digest must be the DiffID.
+    """The tar of the layer with the skeleton ``packed`` and the tree ``root_fd``, in large pieces.
 
-    Raises BadTar, BadPath, BadCompression and OSError where skeleton or tree are not what they were.
+    Its digest must be the DiffID. Raises BadTar, BadPath, BadCompression and OSError where skeleton or tree are not
+    what they were.
     """
+    pieces: list[bytes] = []
+    size = 0
+    for piece in _rebuild(packed, root_fd):
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _PIECE:
+            yield b"".join(pieces)
+            pieces.clear()
+            size = 0
+    yield b"".join(pieces)
+
+
+def _rebuild(packed: BinaryIO, root_fd: int) -> Iterator[bytes]:
     recorded: list[bytes] = []
     plain = decompress(packed.read, Compression.GZIP, ratio=math.inf)
     with Descent(root_fd) as directories:
         reader = TarReader(plain, lambda piece: recorded.append(bytes(piece)))
         for entry in reader:
+            yield from recorded
+            recorded.clear()
             if entry.size and has_file_data(entry):
-                yield from recorded
-                recorded.clear()
                 yield from _data(directories, entry)
                 reader.without_data()
-            elif len(recorded) > _CHUNK >> 9:
-                yield b"".join(recorded)
-                recorded.clear()
-        yield b"".join(recorded)
+        yield from recorded
 
 
 def _data(directories: Descent, entry: Entry) -> Iterator[bytes]:

@@ -38,14 +38,26 @@ def resolve(text: str, store: Store, *, every_layer: bool = False, bring: Bring 
         return Base(source=text, layers=(LayerInfo(1, Path("/")),), host=True)
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in _SCHEMES:
-        return _base(text, _stored(text, store, bring), store, every_layer)
+        return base_of(text, _stored(text, store, bring), store, every_layer)
     if not rest:
         raise UsageError(f"{text!r} names no path: {scheme}:PATH")
     if scheme == "dir":
         return Base(source=text, layers=(LayerInfo(1, _directory(Path(rest))),))
     from cowfs.images.archives import imported  # the readers of archives and layers take longer to import than a mount
 
-    return _base(text, imported(scheme, rest, store), store, every_layer)
+    return base_of(text, imported(scheme, rest, store), store, every_layer)
+
+
+def resolve_image(text: str, store: Store) -> StoredImage:
+    """The image that ``text`` names, in the store after what is missing was unpacked. Raises as ``resolve``."""
+    scheme, colon, rest = text.partition(":")
+    if text == HOST or (colon and scheme == "dir"):
+        raise UsageError(f"{text!r} is a directory, not an image")
+    if not colon or scheme not in _SCHEMES:
+        return _stored(text, store, None)
+    from cowfs.images.archives import imported
+
+    return imported(scheme, rest, store)
 
 
 def stored_reference(text: str, store: Store) -> str:
@@ -86,8 +98,11 @@ def _stored(text: str, store: Store, bring: Bring | None) -> StoredImage:
     return image
 
 
-def _base(text: str, image: StoredImage, store: Store, every_layer: bool) -> Base:
-    """``every_layer``: also those of which nothing shows."""
+def base_of(text: str, image: StoredImage, store: Store, every_layer: bool = False) -> Base:
+    """The base that ``image``, typed as ``text``, is. ``every_layer``: also those of which nothing shows.
+
+    Raises StoreError.
+    """
     from cowfs.images import limits
     from cowfs.images.config import parse_config
 

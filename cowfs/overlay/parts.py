@@ -122,7 +122,8 @@ class Parts:
     def _indexed(self) -> set[bytes]:
         return self.upper.indexed if self.upper is not None else set()
 
-    def _origin(self, directory: Directory, name: bytes) -> tuple[origins.Origin, os.stat_result] | None:
+    def origin_of(self, directory: Directory, name: bytes) -> tuple[origins.Origin, os.stat_result] | None:
+        """The file that a copy carries as its origin, and that file's status; None where it is not in the lowers."""
         value = self.marks.get(directory.path_of(name), ondisk.ORIGIN)
         origin = origins.decode(value) if value else None
         if origin is None:

@@ -169,7 +169,7 @@ class Tree(Parts):
                 known.drop_anchor()
             self._add_alias(known, parent, name)
             return known
-        found = self._origin(directory, name) if directory.marks().impure else None
+        found = self.origin_of(directory, name) if directory.marks().impure else None
         if found is not None:
             index_name = origins.encode(found[0]).hex()
             if found[1].st_nlink > 1:
@@ -243,7 +243,7 @@ class Tree(Parts):
             return known
         node = Node(self._number(identity), stat.S_IFMT(status.st_mode), parent, name)
         node.upper, node.lower, node.index_name = place, lower, index_name
-        node.links_diff = self._links_diff(place, status, identity)
+        node.links_diff = self.links_diff(place, status, identity)
         if self.marks.get(place[0].path_of(place[1]), ondisk.METACOPY) is not None:
             node.redirect = self.marks.get(place[0].path_of(place[1]), ondisk.REDIRECT)
             if lower is not None:
@@ -255,7 +255,7 @@ class Tree(Parts):
         self.register_links(node, status.st_ino)
         return self._remember(node, status)
 
-    def _links_diff(self, place: Place, upper: os.stat_result, lower: os.stat_result) -> int:
+    def links_diff(self, place: Place, upper: os.stat_result, lower: os.stat_result) -> int:
         """The nlink mark, "U+1" or "L-2" (ovl_get_nlink in fs/overlayfs/util.c), relative to the upper's link count."""
         value = self.marks.get(place[0].path_of(place[1]), ondisk.NLINK)
         try:
