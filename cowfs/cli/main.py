@@ -22,6 +22,8 @@ COMMANDS = {
     "explain": "Say which layer supplies a path, and what hides below it.",
     "pull": "Bring an image from a registry into the store.",
     "images": "List the images in the store.",
+    "tag": "Give an image one more name.",
+    "export": "Write an image to an OCI layout or an archive.",
     "rm": "Remove images from the store.",
 }
 

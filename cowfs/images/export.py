@@ -87,25 +87,25 @@ def _add(store: Store, image: StoredImage, path: Path, tag: str) -> str:
 def _packed(store: Store, image: StoredImage, blobs: Path) -> list[Packed]:
     """Each layer as a blob in ``blobs``, several at once."""
     found: dict[str, Packed] = {}
-    tasks = {diff_id: functools.partial(_pack, store, diff_id, blobs) for diff_id in dict.fromkeys(image.diff_ids)}
+    files = {diff_id: blobs / f".{secrets.token_hex(8)}" for diff_id in image.diff_ids}
+    tasks = {diff_id: functools.partial(_pack, store, diff_id, file) for diff_id, file in files.items()}
     try:
         in_processes(tasks, _AT_ONCE, found.__setitem__)  # type: ignore[arg-type]  # they tell no notes
+        for diff_id, packed in found.items():
+            files[diff_id].rename(blobs / digest_hex(packed.digest))
     except TaskFailed as failure:
         raise failure.error from None
+    finally:
+        for file in files.values():
+            file.unlink(missing_ok=True)
     return [found[diff_id] for diff_id in image.diff_ids]
 
 
-def _pack(store: Store, diff_id: str, blobs: Path, _tell: Callable[[int], None]) -> Packed:
-    temporary = blobs / f".{secrets.token_hex(8)}"
-    try:
-        with temporary.open("xb") as file:
-            packed = pack(store, diff_id, file.write)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(blobs / digest_hex(packed.digest))
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _pack(store: Store, diff_id: str, path: Path, _tell: Callable[[int], None]) -> Packed:
+    with path.open("xb") as file:
+        packed = pack(store, diff_id, file.write)
+        file.flush()
+        os.fsync(file.fileno())
     return packed
 
 

@@ -10,6 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -38,6 +39,7 @@ _PARTS = (ondisk.IMAGES, ondisk.BLOBS, ondisk.LAYERS, ondisk.RUNS, ondisk.STAGIN
 _FOREIGN = {"lost+found"}  # may lie in the root of a file system that was made for a store
 _IMPORT_PATIENCE = 3600.0  # seconds to wait for another import of the same layer
 _STORE_PATIENCE = 60.0
+_DOCUMENT = 4 << 20  # bytes of a manifest or config
 _DAMAGED = ".damaged"  # the end of the name of a record that was set aside
 _SAY_AFTER = 1.0  # seconds of waiting before a word is said
 
@@ -117,6 +119,12 @@ class Store:
             images_fd = self._fds[ondisk.IMAGES]
             os.rename("record", image.file_name, src_dir_fd=entry.fd, dst_dir_fd=images_fd)
             os.fsync(images_fd)
+
+    def tag(self, image: StoredImage, reference: str) -> None:
+        """List ``image`` as ``reference`` too. Raises NotFound if it was removed meanwhile."""
+        with self.lease_layers(list(image.diff_ids)):
+            documents = [self.blob(digest, _DOCUMENT) for digest in dict.fromkeys((image.digest, image.config))]
+            self.publish_image(replace(image, reference=reference, stored=time.time()), documents)
 
     def blob(self, digest: str, limit: int) -> bytes:
         """A manifest or config. Raises StoreError if it is missing or not what its digest says."""
