@@ -29,6 +29,7 @@ OCI_OPAQUE: Final = b".wh..wh..opq"  # in a layer's tar: its directory hides the
 
 # --- the work directory -----------------------------------------------------------------------------------
 WORK: Final = b"work"  # where a copy is built before one rename publishes it
+PARTS: Final = b"parts"  # exists while files of the upper may be in parts: found by a mount, a kill left them
 INDEX: Final = b"index"  # hex of an origin handle -> the upper file that all links of that lower file share
 
 # --- the store: /var/lib/cowfs, 0700 ----------------------------------------------------------------------

@@ -312,12 +312,18 @@ class Operations(pyfuse3.Operations):
         names = self.overlay.list_names(handle, start_id)
         for position in range(start_id, len(names)):
             name = names[position]
-            node = self._listed(handle.node, name)
-            if node is None:
-                continue
-            if not pyfuse3.readdir_reply(token, FileNameT(name), self._entry(node), position + 1):
+            node, entry = None, self._absent
+            try:
+                node = self._listed(handle.node, name)
+                if node is None:
+                    continue
+                entry = self._entry(node)
+            except OSError as failure:
+                # What is wrong with one name a look-up of it says; the others are listed.
+                log.debug("%r in a listing: %s", name, failure)
+            if not pyfuse3.readdir_reply(token, FileNameT(name), entry, position + 1):
                 return
-            if name not in (b".", b".."):
+            if node is not None and name not in (b".", b".."):
                 node.lookups += 1
 
     def _listed(self, directory: DirNode, name: bytes) -> Node | None:

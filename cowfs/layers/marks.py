@@ -90,7 +90,7 @@ class Marks:
             opaque=opaque == b"y",
             has_xattr_whiteouts=opaque == b"x",
             impure=ondisk.IMPURE in names,
-            redirect=redirect or None,
+            redirect=redirect,
         )
 
 

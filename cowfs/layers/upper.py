@@ -43,6 +43,8 @@ class Upper:
         self._numbers = count()
         self._whiteout: bytes | None = None
         self.indexed = {name for name, _ in self.index.list()}
+        self.parts_left = os.path.lexists(self._tree.root.path_of(ondisk.PARTS))  # by a mount that was killed
+        self._may_have_parts = self.parts_left
         self.clear(self.work)
 
     def _make(self, name: bytes) -> Directory:
@@ -58,6 +60,18 @@ class Upper:
             self.clear(self.work)
         finally:
             os.close(self._workdir)
+
+    def expect_parts(self) -> None:
+        """Say on disk that files of the upper may be in parts from here on."""
+        if not self._may_have_parts:
+            os.close(os.open(ondisk.PARTS, os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._tree.root.fd))
+            self._may_have_parts = True
+
+    def all_whole(self) -> None:
+        """Take that back."""
+        if self._may_have_parts:
+            os.unlink(ondisk.PARTS, dir_fd=self._tree.root.fd)
+            self._may_have_parts = False
 
     def temporary(self) -> bytes:
         """A name in the work directory that is free."""

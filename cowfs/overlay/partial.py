@@ -12,6 +12,8 @@ import stat
 from typing import Final
 
 from cowfs import ondisk
+from cowfs.layers.directory import Directory
+from cowfs.layers.upper import Upper
 from cowfs.overlay.attributes import Attributes
 from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
@@ -70,6 +72,7 @@ class PartialCopyUp(Attributes):
         self._switch_handles(node)
 
     def _write_end(self, node: Node, end: int) -> None:
+        self.writer().expect_parts()
         path, follow = self.operand(node)
         os.setxattr(path, self.marks.name(ondisk.PARTIAL), b"%d" % end, follow_symlinks=follow)
 
@@ -121,11 +124,44 @@ class PartialCopyUp(Attributes):
 
     def close(self) -> None:
         """As ``Tree.close``; files of which only parts were written are made whole first."""
-        for node in list(self.table):
-            if node.partial is None or self.upper is None or node.orphan:
-                continue
-            try:
-                self.raise_node(node, Content.COMES)
-            except OSError:
-                log.exception("a file that was written in part could not be made whole; it stays as it is")
+        if self.upper is not None:
+            self._make_all_whole(self.upper)
         super().close()
+
+    def _make_all_whole(self, upper: Upper) -> None:
+        found = not upper.parts_left or self._look_for_parts(upper)
+        whole = [self._make_whole(node) for node in list(self.table) if node.partial is not None]
+        if found and all(whole):
+            upper.all_whole()
+
+    def _make_whole(self, node: Node) -> bool:
+        try:
+            if node.on_upper and not node.orphan:
+                self.raise_node(node, Content.COMES)
+        except OSError:
+            log.exception("a file that was written in part could not be made whole; it stays as it is")
+            return False
+        return True
+
+    def _look_for_parts(self, upper: Upper) -> bool:
+        """Have nodes for all files that a mount that was killed left in parts. False where one cannot be found."""
+        pending, found = [(upper.root, b"")], True
+        while pending:
+            directory, path = pending.pop()
+            for name, kind in directory.list():
+                if kind == stat.S_IFDIR:
+                    pending.append((directory.child(name), path + b"/" + name))
+                elif kind == stat.S_IFREG and self._is_in_parts(directory, name):
+                    found = self._meet(path + b"/" + name) and found
+        return found
+
+    def _is_in_parts(self, directory: Directory, name: bytes) -> bool:
+        return directory.marks().impure and self.marks.get(directory.path_of(name), ondisk.PARTIAL) is not None
+
+    def _meet(self, path: bytes) -> bool:
+        try:
+            self.walk(path)
+        except OSError:
+            log.exception("%r was written in part and cannot be made whole; it stays as it is", path)
+            return False
+        return True

@@ -15,6 +15,7 @@ from cowfs.layers.directory import DescriptorCache, Directory, Layer
 from cowfs.layers.marks import Marks
 from cowfs.layers.upper import Upper
 from cowfs.options import MountOptions
+from cowfs.rules import redirect as redirects
 from cowfs.state.extents import Extents
 from cowfs.state.nodes import Place
 from cowfs.state.partial import BLOCK, Partial
@@ -92,9 +93,12 @@ class Parts:
         self, parts: Sequence[Directory], directory: Directory, redirect: bytes
     ) -> tuple[list[Directory], bytes]:
         """Where a redirect found in ``directory`` leads: the parent in the layers below it, and the last name."""
+        refused = redirects.refusal(redirect)
+        if refused:
+            raise error(refused)
         if not redirect.startswith(b"/"):
             return [part for part in parts if part.layer.index > directory.layer.index], redirect
-        *path, name = [component for component in redirect.split(b"/") if component] or [b""]
+        *path, name = redirect[1:].split(b"/")
         below = [layer.root for layer in self.lowers if layer.index > directory.layer.index]
         for component in path:
             below = self._enter(below, component)
@@ -118,6 +122,10 @@ class Parts:
             return directory.stat(name)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as failure:
+            if failure.errno == errno.ENAMETOOLONG:
+                return None
+            raise
 
     def _indexed(self) -> set[bytes]:
         return self.upper.indexed if self.upper is not None else set()

@@ -63,6 +63,7 @@ IMPLEMENTATIONS: dict[str, Callable[[bytes, Sequence[layers.Layer]], Any]] = {
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kernel: needs file descriptors, so the core in process cannot answer")
+    config.addinivalue_line("markers", "all_on: needs redirects and metacopies, so overlayfs as default cannot answer")
     config.addinivalue_line("markers", "merged: needs layers, so a plain directory cannot answer")
 
 
@@ -72,6 +73,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = list(IMPLEMENTATIONS)
     if metafunc.definition.get_closest_marker("kernel"):
         chosen.remove("core")
+    if metafunc.definition.get_closest_marker("all_on"):
+        chosen.remove("overlayfs")
     if metafunc.definition.get_closest_marker("merged"):
         chosen.remove("plain")
     metafunc.parametrize("implementation", chosen)

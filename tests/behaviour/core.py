@@ -161,8 +161,12 @@ class CowfsCore:
         found = []
         for name in self.overlay.list_names(handle, 0):
             if name not in (b".", b".."):
-                node = self._step(handle.node, name)
-                found.append(Listed(name, node.number, node.kind))
+                try:
+                    node = self._step(handle.node, name)
+                except OSError:  # as the mount does: what is wrong with one name keeps no other from being listed
+                    found.append(Listed(name, 0, 0))
+                else:
+                    found.append(Listed(name, node.number, node.kind))
         return found
 
     def mkdir(self, path: bytes, mode: int = 0o755) -> None:

@@ -50,6 +50,52 @@ def test_a_mark_set_from_inside_is_an_ordinary_attribute(make: Make, path: bytes
     assert fs.listxattr(path) == []
 
 
+REFUSED = {
+    b"": errno.EINVAL,
+    b"/": errno.EINVAL,
+    b"//d": errno.EINVAL,
+    b"/d/": errno.EINVAL,
+    b"/d//sub": errno.EINVAL,
+    b"d/sub": errno.EINVAL,
+    b".": errno.EACCES,
+    b"..": errno.EACCES,
+    b"/..": errno.EACCES,
+    b"/d/../d": errno.EACCES,
+    b"/d/./sub": errno.EACCES,
+    b"/" + b"n" * 256: 0,  # leads nowhere
+    b"n" * 256: 0,
+    b"/d/file/x": 0,
+    b"/absent": 0,
+}
+
+
+@pytest.mark.all_on
+@pytest.mark.parametrize("redirect", REFUSED)
+def test_a_redirect_leads_nowhere_outside_the_layers(make: Make, redirect: bytes) -> None:
+    """The layer was made by somebody else: what no overlay writes is refused, and the names beside it are not."""
+    forged = [directory(b"forged", xattrs={OVERLAY + b"redirect": redirect}), file(b"forged/own"), file(b"beside")]
+    fs = make([*BASE, file(b"forged/below")], forged)
+    code = REFUSED[redirect]
+    assert errno_of(fs.lstat, b"forged") == code
+    if code == 0:
+        assert names(fs, b"forged") == {b"own"}
+    else:
+        assert errno_of(fs.rename, b"forged", b"moved") == code
+    assert fs.lstat(b"beside").size == 0
+    assert {b"beside", b"d", b"s"} <= names(fs, b"")
+
+
+@pytest.mark.all_on
+@pytest.mark.parametrize("redirect", REFUSED)
+def test_a_file_whose_data_is_nowhere_is_refused(make: Make, redirect: bytes) -> None:
+    marks = {OVERLAY + b"redirect": redirect, OVERLAY + b"metacopy": b""}
+    impure = {OVERLAY + b"impure": b"y"}
+    fs = make(BASE, [directory(b"", xattrs=impure), file(b"forged", xattrs=marks), file(b"beside")])
+    assert errno_of(fs.lstat, b"forged") == (REFUSED[redirect] or errno.EIO)
+    assert fs.lstat(b"beside").size == 0
+    assert {b"beside", b"d", b"s"} <= names(fs, b"")
+
+
 def test_an_opaque_mark_set_from_inside_is_none_in_the_next_layer(make: Make) -> None:
     fs = make(BASE)
     fs.setxattr(b"d", OVERLAY + b"opaque", b"y")

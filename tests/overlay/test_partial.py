@@ -26,7 +26,7 @@ def mount(tmp_path, monkeypatch):
     def again(crash=False):
         if opened:
             if crash:  # nobody had the time to make anything whole
-                monkeypatch.setattr(Overlay, "raise_node", lambda *_: None)
+                monkeypatch.setattr(Overlay, "_make_all_whole", lambda *_: None)
             opened.pop().close()
             monkeypatch.undo()
             monkeypatch.setattr(Overlay, "partial_from", 10_000)
@@ -131,6 +131,36 @@ def test_a_layer_that_has_parts_is_copied_up_whole(mount, tmp_path, change):
     assert content(above) == expected
     above.close()
     assert (tmp_path / "upper2" / "big").read_bytes() == expected
+
+
+def test_reading_a_layer_that_has_parts_changes_nothing(mount, tmp_path):
+    overlay = mount()
+    with handle(overlay) as writer:
+        overlay.write(writer, 50_000, b"x" * 10_000)
+    expected = content(overlay)
+    mount(crash=True)
+    for name in ("upper2", "work2"):
+        (tmp_path / name).mkdir()
+    lowers = (tmp_path / "upper", tmp_path / "lower")
+    above = Overlay(MountOptions(lowers=lowers, upper=tmp_path / "upper2", work=tmp_path / "work2"))
+    above.walk(b"/big").lookups += 1
+    assert content(above) == expected
+    above.close()
+    assert os.listdir(tmp_path / "upper2") == []
+
+
+def test_what_a_kill_left_is_made_whole_by_the_next_mount_though_nobody_looks(mount, tmp_path):
+    overlay = mount()
+    overlay.mkdir(overlay.root, b"dir", 0o755)
+    with handle(overlay) as writer:
+        overlay.write(writer, 50_000, b"x" * 10_000)
+    expected = content(overlay)
+    overlay.rename(overlay.root, b"big", overlay.walk(b"/dir"), b"moved")
+    mount(crash=True)
+    assert os.path.exists(tmp_path / "work" / "parts")
+    mount()
+    assert (tmp_path / "upper" / "dir" / "moved").read_bytes() == expected
+    assert not os.path.exists(tmp_path / "work" / "parts")
 
 
 def test_writing_all_of_it_makes_it_an_ordinary_file(mount, tmp_path):
