@@ -77,7 +77,7 @@ class History:
             old.below[old_name] = other
             _moved(other, change)
         else:
-            old.below[old_name] = _File([*file.changes, change], [])
+            old.below[old_name] = _File([*file.changes, change], [change])  # and so did what was below
             if target is not None:
                 file.changes[:0] = target.changes
                 file.changes.sort(key=_time)
