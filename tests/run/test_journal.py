@@ -137,8 +137,8 @@ def replayed(names: set[bytes], changes: list[Change]) -> set[bytes]:
 
 
 def test_all_changes_are_what_differs_path_for_path(cowrun: Any, dpkg_root: Path, tmp_path: Path) -> None:
-    script = "/bin/dpkg --install /packages/greeter.deb && /bin/dpkg --purge greeter && echo z > /srv/new/kept && chmod 1777 /tmp"
-    cowrun.inside(script)
+    script = "/bin/dpkg --install /packages/greeter.deb && /bin/dpkg --purge greeter"
+    cowrun.inside(f"{script} && echo z > /srv/new/kept && chmod 1777 /tmp")
     run = cowrun.runs[0]
     changes = journal(run)
     base, merged = tree(dpkg_root), merged_tree(run, tmp_path / "merged")
