@@ -43,6 +43,7 @@ LAYER_ROOT: Final = "root"  # the tree of a layer
 LAYER_SKELETON: Final = "skeleton.gz"  # the layer's tar without the data of its files: with the tree, the exact tar
 LAYER_JSON: Final = "layer.json"  # facts about a layer, written before it is published
 RUNS: Final = "runs"  # a directory per run
+VOLUMES: Final = "volumes"  # a directory per named volume: the data itself, kept until it is removed by hand
 STAGING: Final = "staging"  # what is being built; each entry holds a flock while its maker lives
 LOCKS: Final = "locks"  # flock files: the store's own, one per layer that is being imported
 STORE_LOCK: Final = "store"  # in locks: shared by who publishes an image, exclusive for who removes

@@ -25,7 +25,23 @@ _SETTINGS = {
 
 
 @click.command(context_settings=_SETTINGS)
-@click.option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Bind a path of the host.")
+@click.option(
+    "-v",
+    "--volume",
+    "volumes",
+    multiple=True,
+    metavar="SOURCE:TARGET[:ro]",
+    help="\
+Bind a path of the host, or a volume of the store by its name, which is made if it is missing.",
+)
+@click.option(
+    "--mount",
+    "mounts",
+    multiple=True,
+    metavar="KEY=VALUE,...",
+    help="""\
+type=bind|volume|tmpfs, source, target, readonly, tmpfs-size, tmpfs-mode.""",
+)
 @click.option("--tmpfs", multiple=True, metavar="TARGET[:OPTIONS]", help="Mount an empty tmpfs.")
 @click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable, or pass on the caller's.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file.")
@@ -40,7 +56,21 @@ _SETTINGS = {
 @click.option("--cap-add", multiple=True, metavar="NAME", help="Add a capability (or ALL).")
 @click.option("--cap-drop", multiple=True, metavar="NAME", help="Drop a capability (or ALL).")
 @click.option(
-    "--security-opt", "security", multiple=True, metavar="OPTION", help="no-new-privileges=false: setuid works inside."
+    "--security-opt",
+    "security",
+    multiple=True,
+    metavar="OPTION",
+    help="""\
+no-new-privileges=false: setuid works inside. seccomp=unconfined: every system call; seccomp=FILE: a profile in docker's
+format. systempaths=unconfined: nothing of /proc and /sys is hidden.""",
+)
+@click.option("--privileged", is_flag=True, help="All capabilities, devices and system calls: nothing is held back.")
+@click.option("--device", "devices", multiple=True, metavar="PATH[:TARGET]", help="A device of the host.")
+@click.option("-m", "--memory", metavar="SIZE", help="Most memory of all processes together, as 64m.")
+@click.option("--cpus", metavar="NUMBER", help="Most processor time, as 0.5 of one processor.")
+@click.option("--pids-limit", type=int, metavar="NUMBER", help="Most processes and threads; 2048, -1 for no limit.")
+@click.option(
+    "--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="A limit of each process, as nofile."
 )
 @click.option("--stop-signal", default="", metavar="SIGNAL", help="What cowrun stop sends; the image's, or TERM.")
 @click.option("--stop-timeout", default=10, show_default=True, metavar="SECONDS", help="How long cowrun stop waits.")
@@ -101,7 +131,7 @@ def cowrun(
     from cowfs.images.sources import resolve
     from cowfs.store import Store
     from cowrun.commands.common import env_files as read
-    from cowrun.commands.common import machine
+    from cowrun.commands.common import machine, profiles
     from cowrun.events import interruptible
     from cowrun.report import at_the_end
     from cowrun.session import Request, describe, execute, say
@@ -110,6 +140,7 @@ def cowrun(
     options = Options(
         image=image,
         command=command,
+        profiles=profiles(typed["security"]),
         env_files=read(env_files),
         want_terminal=tty,
         **typed,  # type: ignore[arg-type]
@@ -121,7 +152,7 @@ def cowrun(
             base = resolve(image, store, bring=get)
         request = Request(
             base,
-            settings(options, base, machine()),
+            settings(options, base, machine(root)),
             name,
             transport,
             journal=not no_journal,

@@ -11,7 +11,7 @@ import struct
 import termios
 from typing import Any, Final, NoReturn
 
-from cowrun import syscalls
+from cowrun import cgroups, syscalls
 
 _PID: Final = struct.Struct("i")
 
@@ -19,13 +19,14 @@ _PID: Final = struct.Struct("i")
 class Guard:
     """Started before the container, in the host's pid namespace."""
 
-    def __init__(self, terminal: tuple[int, list[Any]] | None) -> None:
-        """``terminal``: a descriptor, and the attributes that it is to have again."""
+    def __init__(self, terminal: tuple[int, list[Any]] | None, groups: list[str]) -> None:
+        """``terminal``: a descriptor, and the attributes that it is to have again. ``groups``: control groups that are
+        empty once the process is over."""
         told, self._tell = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._tell)
-            _watch(told, terminal)
+            _watch(told, terminal, groups)
         os.close(told)
 
     def protect(self, pid: int) -> None:
@@ -39,7 +40,7 @@ class Guard:
         os.close(self._tell)
 
 
-def _watch(told: int, terminal: tuple[int, list[Any]] | None) -> NoReturn:
+def _watch(told: int, terminal: tuple[int, list[Any]] | None, groups: list[str]) -> NoReturn:
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -58,6 +59,7 @@ def _watch(told: int, terminal: tuple[int, list[Any]] | None) -> NoReturn:
                 signal.pidfd_send_signal(process, signal.SIGKILL)
         if terminal:
             termios.tcsetattr(keep, termios.TCSANOW, terminal[1])
+        cgroups.remove(groups)
     finally:
         os._exit(0)
 

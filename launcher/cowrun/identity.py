@@ -19,6 +19,7 @@ from cowrun.step import Inside
 
 _NAMESPACES: Final = {
     "mount": syscalls.CLONE_NEWNS,
+    "cgroup": syscalls.CLONE_NEWCGROUP,
     "uts": syscalls.CLONE_NEWUTS,
     "ipc": syscalls.CLONE_NEWIPC,
     "net": syscalls.CLONE_NEWNET,
@@ -61,7 +62,7 @@ class JoinContainer:
     def execute(self, inside: Inside) -> None:
         """See Step."""
         syscalls.set_dumpable(False)
-        names = sum(_NAMESPACES.values()) | syscalls.CLONE_NEWCGROUP
+        names = sum(_NAMESPACES.values())
         syscalls.join_namespaces(self.process, names)
 
 

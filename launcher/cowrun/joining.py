@@ -7,6 +7,7 @@ import contextlib
 import os
 import termios
 
+from cowrun import cgroups, seccomp
 from cowrun.container import Container
 from cowrun.events import Events
 from cowrun.guard import Guard
@@ -24,12 +25,13 @@ def execute(found: Running, settings: Settings) -> int:
         first = found.container.open()
         undo.callback(os.close, first)
         attributes = termios.tcgetattr(0) if settings.terminal else None
-        guard = Guard((0, attributes) if attributes else None)
+        guard = Guard((0, attributes) if attributes else None, [])
         undo.callback(guard.stop)
         events.check()
         container = Container(_order(settings, first), join=first)
         undo.callback(container.end)
         guard.protect(container.pid)
+        cgroups.join(found.container.pid, container.pid)
         container.go()
         monitor = Monitor(container, None, events, attributes)
         undo.callback(monitor.close)
@@ -39,7 +41,7 @@ def execute(found: Running, settings: Settings) -> int:
 
 def _order(settings: Settings, first: int) -> Order:
     return Order(
-        plan=plan_to_join(settings, first),
+        plan=plan_to_join(settings, first, seccomp.program_for(settings.filter)),
         command=settings.command,
         shells=(),
         env=settings.env,

@@ -200,10 +200,12 @@ class Volume:
     source: str
     target: str
     read_only: bool
+    name: str = ""  # of a named volume, which is in the store
 
     def describe(self) -> str:
         """See Step."""
-        return f"bind {self.source} of the host on {self.target} ({'ro' if self.read_only else 'rw'},nodev)"
+        what = f"volume {self.name}" if self.name else f"{self.source} of the host"
+        return f"bind {what} on {self.target} ({'ro' if self.read_only else 'rw'},nodev)"
 
     def execute(self, inside: Inside) -> None:
         """See Step."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cowfs.model import Mounted
+from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups
+from cowrun.confinement import FilterSystemCalls, SetUlimits
 from cowrun.identity import (
     Become,
     FindUser,
@@ -73,46 +75,49 @@ class Place:
     run_id: str
     files: str  # the directory of the files to inject
     host_resolv_conf: str = ""  # where @host's /etc/resolv.conf really lies, if that is below /run
+    groups: tuple[tuple[str, str, bool], ...] = ()  # the run's control groups, as ControlGroups wants them
+    program: bytes = b""  # the compiled filter
 
 
 def plan(settings: Settings, place: Place) -> tuple[Step, ...]:
     """Everything that the container's first process does before it executes the command."""
-    namespaces = ("mount", "uts", "ipc", *(("net",) if settings.network == "none" else ()))
+    namespaces = ("mount", "cgroup", "uts", "ipc", *(("net",) if settings.network == "none" else ()))
     return (
         Namespaces(namespaces),
         PrivateMounts(),
         Hostname(settings.hostname or place.run_id),
         *((Loopback(),) if settings.network == "none" else ()),
-        *_kernel(),
+        *_kernel(settings),
+        *((ControlGroups(place.groups),) if place.groups else ()),
         *(_fresh_run(place) if settings.host else ()),
-        *settings.tmpfs,
         *_injected(settings, place),
-        *settings.volumes,
+        *_asked(settings),
         FindUser(settings.user),
         *((Terminal(),) if settings.terminal else ()),
         PivotRoot(),
         WorkingDirectory(settings.workdir),
         *((ReadOnlyRoot(),) if settings.read_only else ()),
-        *_restrictions(settings),
+        *_restrictions(settings, place.program),
     )
 
 
-def _restrictions(settings: Settings) -> tuple[Step, ...]:
+def _restrictions(settings: Settings, program: bytes) -> tuple[Step, ...]:
     """What every command of a run gives up before it is executed, the first and those that join it."""
     return (
         Session(),
-        Become(settings.capabilities, settings.no_new_privileges),
+        *((SetUlimits(settings.ulimits),) if settings.ulimits else ()),
+        *_confined(settings, program),
     )
 
 
-def plan_to_join(settings: Settings, process: int) -> tuple[Step, ...]:
+def plan_to_join(settings: Settings, process: int, program: bytes) -> tuple[Step, ...]:
     """The same for ``cowrun exec``: what the first process of the run is held to, this one is, too."""
     return (
         JoinContainer(process),
         FindUser(settings.user),
         *((Terminal(console=False),) if settings.terminal else ()),
         WorkingDirectory(settings.workdir, make=False),
-        *_restrictions(settings),
+        *_restrictions(settings, program),
     )
 
 
@@ -138,17 +143,41 @@ def _mounted(step: Step) -> Mounted | None:
         return Mounted(step.target, "injected")
     if isinstance(step, Volume):
         return Mounted(step.target, "volume", step.source, step.read_only)
+    if isinstance(step, AddDevice):
+        return Mounted(step.target, "device", step.source)
     return None
 
 
-def _kernel() -> tuple[Step, ...]:
+def _confined(settings: Settings, program: bytes) -> tuple[Step, ...]:
+    """The later the filter, the fewer of our own calls it has to allow."""
+    become = Become(settings.capabilities, settings.no_new_privileges)
+    if settings.filter is None:
+        return (become,)
+    filtered = FilterSystemCalls(settings.filter.allowed, program)
+    return (become, filtered) if settings.no_new_privileges else (filtered, become)
+
+
+def _asked(settings: Settings) -> tuple[Step, ...]:
+    """What is deeper in the tree comes later; devices last."""
+    mounts: list[Anonymous | Tmpfs | Volume] = [Anonymous(path) for path in settings.anonymous]
+    mounts += (*settings.tmpfs, *settings.volumes)
+    return (
+        *sorted(mounts, key=lambda mount: mount.target.count("/")),
+        *(AddDevice(device.source, device.target) for device in settings.devices),
+    )
+
+
+def _kernel(settings: Settings) -> tuple[Step, ...]:
+    privileged = settings.privileged
+    flags = frozenset(("nosuid", "noexec")) if privileged else _NO_SUID | {"noexec"}
     return (
         Kernel("proc", "/proc", _NO_EXEC),
-        *(Protect(path) for path in PROTECTED),
-        Kernel("sysfs", "/sys", _NO_EXEC | {"ro"}),
-        *(Mask(path) for path in MASKED),
-        Kernel("tmpfs", "/dev", _NO_SUID | {"noexec"}, (("mode", "755"), ("size", "65536k"))),
-        *(Device(name) for name in DEVICES),
+        *(Protect(path) for path in PROTECTED if settings.hide),
+        Kernel("sysfs", "/sys", _NO_EXEC if privileged else _NO_EXEC | {"ro"}),
+        *(Mask(path) for path in MASKED if settings.hide),
+        Kernel("tmpfs", "/dev", flags, (("mode", "755"), ("size", "65536k"))),
+        *((AllDevices(),) if privileged else ()),
+        *(Device(name) for name in DEVICES if not privileged),
         *(Link("/dev", name, target) for name, target in LINKS),
         Kernel("devpts", "/dev/pts", frozenset(("nosuid", "noexec")), _DEVPTS),
         Kernel("tmpfs", "/dev/shm", _NO_EXEC, (("mode", "1777"), ("size", "65536k"))),

@@ -9,16 +9,17 @@ import os
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cowfs.errors import CowfsError
 from cowfs.images.host import hidden_directories
 from cowfs.model import Base, Run
 from cowfs.options import MountOptions
-from cowfs.store import Store
+from cowfs.store import Store, volumes
 from cowfs.store.runs import FILES, Runs
-from cowrun import files, running
+from cowrun import files, running, seccomp
+from cowrun.cgroups import Groups
 from cowrun.container import Container
 from cowrun.events import Events
 from cowrun.filesystem import FileSystem
@@ -96,12 +97,18 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
         settings = request.settings
         files.write(run.directory / FILES, settings.hostname or run.id, settings.network)
         attributes = termios.tcgetattr(0) if settings.terminal else None
-        guard = Guard((0, attributes) if attributes else None)
+        for volume in settings.volumes:
+            if volume.name:
+                volumes.make(volume.source)
+        groups = Groups(settings.limits, run.id)
+        undo.callback(groups.remove)
+        guard = Guard((0, attributes) if attributes else None, [directory for _, directory, _ in groups.directories])
         undo.callback(guard.stop)
         events.check()
-        container = Container(_order(request, run))
+        container = Container(_order(request, run, groups))
         undo.callback(container.end)
         guard.protect(container.pid)
+        groups.take(container.pid)
         events.wait_for(filesystem.channel.fileno())
         filesystem.check()
         debug("the root is mounted")
@@ -117,10 +124,15 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
             return CowfsError.status, failure
 
 
-def _order(request: Request, run: Run) -> Order:
+def _order(request: Request, run: Run, groups: Groups) -> Order:
     settings = request.settings
+    place = replace(
+        _place(run.id, run.directory / FILES, settings),
+        groups=tuple(groups.directories),
+        program=seccomp.program_for(settings.filter),
+    )
     return Order(
-        plan=plan(settings, _place(run.id, run.directory / FILES, settings)),
+        plan=plan(settings, place),
         command=settings.command,
         shells=SHELLS,
         env=settings.env,

@@ -11,9 +11,11 @@ from typing import TypeVar
 
 from cowfs.errors import BrokenImage, UsageError
 from cowfs.model import Base
-from cowrun import capabilities, signals, users
+from cowrun import capabilities, security, signals, users
+from cowrun.limits import Limits, Ulimit, parse_limits, parse_ulimits
 from cowrun.mounts import Tmpfs, Volume
-from cowrun.volumes import absolute, parse_tmpfs, parse_volume
+from cowrun.syscall_rules import Filter
+from cowrun.volumes import HostDevice, Places, absolute, parse_device, parse_mount, parse_tmpfs, parse_volume
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # docker's
 SHELLS = ("/bin/bash", "/bin/sh")  # where nothing says what to run: the first that is there
@@ -46,6 +48,14 @@ class Options:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     security: tuple[str, ...] = ()
+    profiles: tuple[tuple[str, bytes], ...] = ()  # files that --security-opt names, with their contents
+    privileged: bool = False
+    mounts: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    memory: str | None = None
+    cpus: str | None = None
+    pids_limit: int | None = None
+    ulimits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,8 @@ class Machine:
     directory: str = "/"  # the working directory, for relative volume sources
     terminal: bool = False  # standard input and output are terminals
     input_terminal: bool = False  # standard input is one
+    volumes: str = "/volumes"  # the directory of the named ones
+    machine: str = "x86_64"  # uname -m
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,13 @@ class Settings:
     terminal: bool
     capabilities: frozenset[str]
     no_new_privileges: bool
+    filter: Filter | None
+    hide: bool  # parts of /proc and /sys
+    privileged: bool
+    limits: Limits
+    ulimits: tuple[Ulimit, ...]
+    devices: tuple[HostDevice, ...]
+    anonymous: tuple[str, ...]  # volumes of the image where nothing else is mounted
     host: bool
     stop_signal: int
     stop_timeout: int  # seconds; below 0: for ever
@@ -85,6 +104,16 @@ def settings(options: Options, base: Base, machine: Machine) -> Settings:
     config = base.config
     user = config.user if options.user is None else options.user
     users.check(user)
+    places = Places(machine.directory, machine.volumes)
+    volumes, tmpfs = _mounts(options, places)
+    held = capabilities.choose(options.cap_add or (("ALL",) if options.privileged else ()), options.cap_drop)
+    safety = security.parse(
+        options.security,
+        privileged=options.privileged,
+        capabilities=held,
+        machine=machine.machine,
+        profiles=dict(options.profiles),
+    )
     made = Settings(
         command=_command(options, config.entrypoint, config.cmd),
         env=_environment(options, base, machine),
@@ -92,13 +121,20 @@ def settings(options: Options, base: Base, machine: Machine) -> Settings:
         user=user,
         hostname=_hostname(options.hostname),
         network=_one_of("--network", options.network, NETWORKS),
-        volumes=_by_depth(parse_volume(text, machine.directory) for text in options.volumes),
-        tmpfs=_by_depth(parse_tmpfs(text) for text in options.tmpfs),
+        volumes=volumes,
+        tmpfs=tmpfs,
         read_only=options.read_only,
         init=options.init,
         terminal=_terminal(options, machine),
-        capabilities=capabilities.choose(options.cap_add, options.cap_drop),
-        no_new_privileges=_no_new_privileges(options.security),
+        capabilities=held,
+        no_new_privileges=safety.no_new_privileges,
+        filter=safety.filter,
+        hide=safety.hide,
+        privileged=safety.privileged,
+        limits=parse_limits(options.memory, options.cpus, options.pids_limit),
+        ulimits=parse_ulimits(options.ulimits),
+        devices=tuple(parse_device(text) for text in options.devices),
+        anonymous=_anonymous(config.volumes, {*(v.target for v in volumes), *(t.target for t in tmpfs)}),
         host=base.host,
         stop_signal=signals.parse("--stop-signal", options.stop_signal or config.stop_signal or "TERM"),
         stop_timeout=options.stop_timeout,
@@ -121,6 +157,23 @@ def to_join(options: Options, first: Settings, machine: Machine) -> Settings:
         user=user,
         terminal=terminal,
     )
+
+
+def _mounts(options: Options, places: Places) -> tuple[tuple[Volume, ...], tuple[Tmpfs, ...]]:
+    asked = [parse_mount(text, places) for text in options.mounts]
+    volumes = [*(parse_volume(text, places) for text in options.volumes), *(m for m in asked if isinstance(m, Volume))]
+    tmpfs = [*(parse_tmpfs(text) for text in options.tmpfs), *(m for m in asked if isinstance(m, Tmpfs))]
+    targets = [*(volume.target for volume in volumes), *(mount.target for mount in tmpfs)]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise UsageError(f"two mounts on {target}")
+    return _by_depth(volumes), _by_depth(tmpfs)
+
+
+def _anonymous(paths: Iterable[str], taken: set[str]) -> tuple[str, ...]:
+    """VOLUME paths of the image, but for the root and what docker takes for a mistake, too."""
+    found = (absolute(path, "a VOLUME of the image") for path in paths if path.startswith("/"))
+    return tuple(path for path in dict.fromkeys(found) if path != "/" and path not in taken)
 
 
 def _command(options: Options, entrypoint: tuple[str, ...], cmd: tuple[str, ...]) -> tuple[str, ...]:
@@ -192,16 +245,6 @@ def _terminal(options: Options, machine: Machine) -> bool:
     if options.want_terminal and not machine.input_terminal:
         raise UsageError("-t: standard input is not a terminal")
     return machine.terminal or options.want_terminal
-
-
-def _no_new_privileges(texts: Iterable[str]) -> bool:
-    wanted = True
-    for text in texts:
-        key, _, value = text.replace(":", "=", 1).partition("=")
-        if key != "no-new-privileges" or value not in ("", "true", "false"):
-            raise UsageError(f"--security-opt {text}: only no-new-privileges[=true|false] is there")
-        wanted = value != "false"
-    return wanted
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:

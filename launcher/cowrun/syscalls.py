@@ -68,6 +68,8 @@ _FSCONFIG_CMD_CREATE: Final = 6
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
+_PR_SET_SECCOMP: Final = 22
+_SECCOMP_MODE_FILTER: Final = 2
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
@@ -206,6 +208,18 @@ def set_process_name(name: str) -> None:
 def no_new_privileges() -> None:
     """prctl(2) PR_SET_NO_NEW_PRIVS."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+class _FilterProgram(ctypes.Structure):
+    """struct sock_fprog (linux/filter.h)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def set_filter(program: bytes) -> None:
+    """prctl(2) PR_SET_SECCOMP: ``program`` is made of struct sock_filter. Needs no_new_privs or CAP_SYS_ADMIN."""
+    described = _FilterProgram(len(program) // 8, program)
+    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(described), 0, 0))
 
 
 def drop_from_bounding_set(capability: int) -> None:

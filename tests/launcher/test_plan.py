@@ -3,8 +3,23 @@
 from dataclasses import replace
 
 from cowrun import files
+from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups
+from cowrun.capabilities import NAMES
+from cowrun.confinement import FilterSystemCalls, SetUlimits
 from cowrun.identity import Become, FindUser, Loopback, Namespaces, Terminal, WorkingDirectory
-from cowrun.mounts import Inject, Kernel, Mask, PivotRoot, PrivateMounts, ReadOnlyRoot, Volume
+from cowrun.limits import Ulimit
+from cowrun.mounts import (
+    Device,
+    Inject,
+    Kernel,
+    Mask,
+    PivotRoot,
+    PrivateMounts,
+    Protect,
+    ReadOnlyRoot,
+    Tmpfs,
+    Volume,
+)
 from cowrun.plan import MASKED, Place, outside_the_merge, plan
 from cowrun.settings import Machine, Options, Settings, settings
 from cowrun.step import Step
@@ -35,7 +50,9 @@ def test_the_order_that_safety_rests_on() -> None:
     assert order(found, WorkingDirectory, ReadOnlyRoot, Become) == sorted(
         order(found, WorkingDirectory, ReadOnlyRoot, Become)
     )
-    assert isinstance(found[-1], Become)
+    assert [type(step) for step in found[-2:]] == [Become, FilterSystemCalls]
+    unlocked = steps(Options("i", security=("no-new-privileges=false",)))
+    assert [type(step) for step in unlocked[-2:]] == [FilterSystemCalls, Become]  # to load it takes a capability then
 
 
 def test_every_step_says_what_it_does() -> None:
@@ -52,7 +69,7 @@ def test_the_network_by_option() -> None:
     assert not any(isinstance(step, Loopback) for step in steps(Options("i")))
     alone = steps(Options("i", network="none"))
     assert any(isinstance(step, Loopback) for step in alone)
-    assert Namespaces(("mount", "uts", "ipc", "net")) in alone
+    assert Namespaces(("mount", "cgroup", "uts", "ipc", "net")) in alone
 
 
 def test_an_image_gets_files_and_the_host_a_fresh_run() -> None:
@@ -83,6 +100,36 @@ def test_what_is_mounted_over_is_no_change() -> None:
 def test_what_is_hidden_is_hidden() -> None:
     found = steps(Options("i"))
     assert {step.path for step in found if isinstance(step, Mask)} == set(MASKED)
+
+
+def test_privileged_holds_nothing_back() -> None:
+    found = steps(Options("i", privileged=True))
+    kinds = {type(step) for step in found}
+    assert not kinds & {Mask, Protect, FilterSystemCalls, Device}
+    assert AllDevices in kinds
+    become = found[-1]
+    assert isinstance(become, Become)
+    assert become.capabilities == set(NAMES)
+    assert not become.no_new_privileges
+
+
+def test_what_is_asked_for_is_in_the_plan() -> None:
+    options = Options("i", devices=("/dev/fuse",), ulimits=("nofile=10:20",), security=("systempaths=unconfined",))
+    found = steps(options)
+    assert AddDevice("/dev/fuse", "/dev/fuse") in found
+    assert SetUlimits((Ulimit("nofile", 10, 20),)) in found
+    assert not any(isinstance(step, (Mask, Protect)) for step in found)
+    groups = (("pids", "/sys/fs/cgroup/pids/cowrun-x", False),)
+    assert ControlGroups(groups) in plan(made(Options("i")), replace(PLACE, groups=groups))
+
+
+def test_mounts_are_made_from_the_top_down() -> None:
+    config = ImageConfig(volumes=("/a/b/c", "/x", "/"))
+    options = Options("i", volumes=("/h:/a",), tmpfs=("/a/b", "/x"))
+    found = plan(settings(options, Base("test", (), config), Machine()), PLACE)
+    assert [step.target for step in found if isinstance(step, (Volume, Tmpfs, Anonymous))] == [
+        "/x", "/a", "/a/b", "/a/b/c",
+    ]  # fmt: skip
 
 
 def test_resolv_conf_in_a_network_of_its_own() -> None:

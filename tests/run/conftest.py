@@ -4,6 +4,7 @@ Needs root, /dev/fuse, and a statically linked busybox.
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any
 
 import pexpect
 import pytest
+from cowrun.cgroups import PREFIX, hierarchies
 
 from cowfs.model import Run, RunState
 from cowfs.store.runs import Runs
@@ -32,6 +34,7 @@ APPLETS = (
     "seq", "wc", "head", "test", "sed", "nc", "ip", "chroot",
 )  # fmt: skip
 TIMEOUT = 30.0
+_GROUP_FILES = ("mountinfo", "cgroup")
 
 
 def wait_until(true: Callable[[], object], seconds: float = TIMEOUT) -> None:
@@ -79,6 +82,13 @@ class Launcher:
         assert result.returncode == 0, result
         return result.stdout
 
+    def shell_alone(self, script: str) -> subprocess.CompletedProcess[str]:
+        """A script of the host's shell in a mount namespace of its own."""
+        return subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script],
+            capture_output=True, text=True, timeout=2 * TIMEOUT, env=self.environment, check=False,
+        )  # fmt: skip
+
     def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
         """Start, with pipes."""
         process = subprocess.Popen(
@@ -117,6 +127,13 @@ class Launcher:
     def upper(self) -> Path:
         """The changes of the last run."""
         return self.runs[0].upper
+
+    def groups(self) -> list[str]:
+        """The control groups of the store's runs, in every hierarchy that is mounted."""
+        trees = {tree.mountpoint for tree in hierarchies(*(Path("/proc/self", n).read_text() for n in _GROUP_FILES))}
+        ids = {f"{PREFIX}{run.id}" for run in self.runs}
+        found = (path for tree in trees for path in glob.iglob(f"{tree}/**/{PREFIX}*", recursive=True))
+        return [path for path in found if os.path.basename(path) in ids]
 
     def processes(self) -> list[int]:
         """Everything that runs for this test: by its environment, or by a mount that only it can have."""
@@ -181,6 +198,7 @@ def cowrun(tmp_path: Path, small_root: Path) -> Iterator[Launcher]:
     left = [line for line in mounts() - before if os.fsencode(tmp_path) in line]
     assert not left
     assert all(run.state is not RunState.RUNNING for run in launcher.runs)
+    assert launcher.groups() == []
     staging = launcher.store / "staging"
     assert not staging.exists() or os.listdir(staging) == []
 

@@ -255,3 +255,11 @@ def _command(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
+
+
+def test_exec_is_held_to_the_limits_of_the_run(cowrun: Any, other: Any) -> None:
+    cowrun.start_ready(IDLE, "--ulimit", "nofile=100:200", "--pids-limit", "50")
+    script = "ulimit -n; echo $$; cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs 2>/dev/null; true"
+    limit, own, *members = other("exec", "last", "sh", "-c", script).stdout.split()
+    assert limit == "100"
+    assert {"1", own} <= set(members)

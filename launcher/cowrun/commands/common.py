@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cowfs import ondisk
 from cowfs.cli.entry import complain
 from cowfs.errors import CowfsError, UsageError
 
@@ -33,17 +34,37 @@ def each(tokens: Iterable[str], do: Callable[[str], None]) -> int:
     return status
 
 
-def machine() -> "Machine":
-    """What settings need to know of us: the one place that reads the environment for them."""
+def machine(root: Path) -> "Machine":
+    """What settings need to know of us: the one place that reads the environment for them. ``root``: the store's."""
     from cowrun.settings import Machine
 
     input_terminal = os.isatty(0)
-    return Machine(os.environ, _directory(), input_terminal and os.isatty(1), input_terminal)
+    return Machine(
+        environ=os.environ,
+        directory=_directory(),
+        terminal=input_terminal and os.isatty(1),
+        input_terminal=input_terminal,
+        volumes=os.path.abspath(root / ondisk.VOLUMES),
+        machine=os.uname().machine,
+    )
 
 
 def env_files(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """The files of --env-file: names and contents. Raises UsageError."""
     return tuple((path, _read(path)) for path in paths)
+
+
+def profiles(security: Any) -> tuple[tuple[str, bytes], ...]:
+    """The files that --security-opt names, with their contents. Raises UsageError."""
+    from cowrun.security import profile_names
+
+    found = []
+    for name in profile_names(security):
+        try:
+            found.append((name, Path(name).read_bytes()))
+        except OSError as error:
+            raise UsageError(f"--security-opt seccomp={name}: {error.strerror}") from None
+    return tuple(found)
 
 
 def _directory() -> str:

@@ -46,6 +46,6 @@ def command(
         "", command=arguments, env=env, env_files=env_files(files), workdir=workdir, user=user, want_terminal=tty
     )
     try:
-        return execute(found, to_join(typed, found.settings, machine()))
+        return execute(found, to_join(typed, found.settings, machine(root)))
     except ProcessLookupError:
         raise NotRunning(f"run {run!r} is over") from None
