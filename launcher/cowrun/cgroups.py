@@ -24,6 +24,7 @@ from cowrun.limits import PERIOD, Limits
 
 PREFIX: Final = "cowrun-"
 _PATIENCE: Final = 1.0  # seconds until a group is empty whose processes have all ended
+_FLAGS: Final = frozenset(("rw", "ro"))  # stand among the controllers
 _TRIES: Final = 16
 _OPTIONS: Final = {"memory": "-m", "cpu": "--cpus", "pids": "--pids-limit"}
 
@@ -72,7 +73,7 @@ def hierarchies(mountinfo: str, membership: str) -> list[Hierarchy]:
         if kind not in ("cgroup", "cgroup2"):
             continue
         _, _, _, top, mountpoint, *_ = left.split(" ")
-        controllers = frozenset() if kind == "cgroup2" else frozenset(options.rpartition(" ")[2].split(","))
+        controllers = frozenset() if kind == "cgroup2" else frozenset(options.rpartition(" ")[2].split(",")) - _FLAGS
         groups = (path for names, path in own.items() if _names(names, controllers, kind))
         found += (
             Hierarchy(mountpoint, _below(mountpoint, top, path), controllers, kind == "cgroup2") for path in groups
