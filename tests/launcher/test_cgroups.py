@@ -24,7 +24,7 @@ def test_version_1_as_it_is_mounted() -> None:
     )
     membership = "4:memory:/own/group\n3:cpu,cpuacct:/\n1:name=systemd:/\n0::/\n"
     assert hierarchies(mountinfo, membership) == [
-        Hierarchy("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/own/group", frozenset(("memory")), False),
+        Hierarchy("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/own/group", frozenset(("memory",)), False),
         Hierarchy("/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct", frozenset(("cpu", "cpuacct")), False),
         Hierarchy("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified", frozenset(), True),
     ]
