@@ -31,6 +31,8 @@ class Attr(NamedTuple):
 class Kind(Enum):
     """The type of a file, in the words that the command lines and JSON use."""
 
+    __hash__ = object.__hash__  # members are one each; enum's own hash is a call of Python
+
     FILE = "file"
     DIRECTORY = "directory"
     SYMLINK = "symlink"

@@ -35,6 +35,8 @@ Xattrs = tuple[tuple[bytes, bytes], ...]  # names and values, sorted; overlayfs'
 class ChangeClass(Enum):
     """The class of a change, in the words of the JSON output."""
 
+    __hash__ = object.__hash__  # members are one each; enum's own hash is a call of Python, for each look into a table
+
     ADDED = "added"
     MODIFIED = "modified"
     METADATA = "metadata"
@@ -47,6 +49,8 @@ class ChangeClass(Enum):
 
 class Difference(Enum):
     """One respect in which two versions of the same kind differ."""
+
+    __hash__ = object.__hash__
 
     CONTENT = "content"
     TARGET = "target"  # of a symbolic link
@@ -123,16 +127,22 @@ class Change(NamedTuple):
 
 def differences(before: Version, after: Version, *, same_content: bool) -> frozenset[Difference]:
     """In what two versions differ. ``same_content`` counts for regular files alone; a link has no mode of its own."""
-    found = {
-        Difference.CONTENT: before.kind is after.kind is Kind.FILE and not same_content,
-        Difference.TARGET: before.target != after.target,
-        Difference.DEVICE: before.rdev != after.rdev,
-        Difference.MODE: before.mode != after.mode and Kind.SYMLINK not in (before.kind, after.kind),
-        Difference.OWNER: (before.uid, before.gid) != (after.uid, after.gid),
-        Difference.XATTRS: before.xattrs != after.xattrs,
-        Difference.TIMES: before.mtime_ns != after.mtime_ns,
-    }
-    return frozenset(difference for difference, differs in found.items() if differs)
+    found = []
+    if before.kind is after.kind is Kind.FILE and not same_content:
+        found.append(Difference.CONTENT)
+    if before.target != after.target:
+        found.append(Difference.TARGET)
+    if before.rdev != after.rdev:
+        found.append(Difference.DEVICE)
+    if before.mode != after.mode and Kind.SYMLINK not in (before.kind, after.kind):
+        found.append(Difference.MODE)
+    if before.uid != after.uid or before.gid != after.gid:
+        found.append(Difference.OWNER)
+    if before.xattrs != after.xattrs:
+        found.append(Difference.XATTRS)
+    if before.mtime_ns != after.mtime_ns:
+        found.append(Difference.TIMES)
+    return frozenset(found)
 
 
 def classify(

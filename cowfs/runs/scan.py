@@ -47,20 +47,6 @@ def scan(run: Run, before: Tree, *, measure: bool = False) -> list[Change]:
     return sorted(_without(changes, run.volumes), key=lambda change: order(change.path))
 
 
-def held(before: Tree, path: bytes) -> int:
-    """How many files the base has below a directory: what went with it. Lists it whole."""
-    count = 0
-    waiting = [before.walk(path)]
-    while waiting:
-        node = waiting.pop()
-        if node is None or not node.is_dir:
-            continue
-        children = [before.lookup(node, name) for name in before.names(node)]
-        count += len(children)
-        waiting.extend(children)
-    return count
-
-
 def _removed(gone: Iterable[Gone], before: Tree) -> Iterator[Change]:
     for item in gone:
         yield Change(item.path, ChangeClass.REMOVED, before.version(item.node), None)

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import NamedTuple
 import pytest
 from cowdiff.render import line
 
-from cowfs.model import Run
+from cowfs.model import Base, LayerInfo, Run
 from cowfs.runs.changes import Change
 from cowfs.runs.scan import scan
 from cowfs.runs.trees import base_of
+from cowfs.store import Store
+from cowfs.store.runs import Runs
 
 OPTIONS = {
     "full": "redirect_dir=on,metacopy=on,index=on",  # every mark that overlayfs can write
@@ -162,3 +165,71 @@ def scene(tmp_path: Path) -> Scene:
 @pytest.fixture(name="snapshot")
 def snapshot_function() -> Callable[[Path], dict[str, File]]:
     return snapshot
+
+
+MAIN = "from cowdiff.main import main; main()"
+Cowdiff = Callable[..., subprocess.CompletedProcess[str]]
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    root = tmp_path / "store"
+    Store.open(root).close()
+    return root
+
+
+@pytest.fixture
+def cowdiff(store: Path) -> Cowdiff:
+    """Run the command; a traceback fails any test."""
+
+    def call(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*call.command, *arguments],  # type: ignore[attr-defined]
+            env=os.environ | call.environment | environment,  # type: ignore[attr-defined]
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    call.command = [sys.executable, "-c", MAIN]  # type: ignore[attr-defined]
+    call.environment = {"COWFS_ROOT": str(store), "TZ": "UTC"}  # type: ignore[attr-defined]
+    return call
+
+
+@pytest.fixture
+def make_run(store: Path, tmp_path: Path) -> MakeRun:
+    """Make a run over a small base whose ``script`` is done through the kernel's overlayfs."""
+    lower = tmp_path / "lower"
+    (lower / "etc").mkdir(parents=True)
+    (lower / "doc/deep").mkdir(parents=True)
+    (lower / "etc/passwd").write_text("root:x:0:0\n")
+    (lower / "doc/one").write_text("1\n")
+    (lower / "doc/deep/two").write_text("2\n")
+    for path in (lower, *lower.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    merged = tmp_path / "merged"
+    merged.mkdir()
+
+    def make(script: str, *, name: str = "", seal: bool = True, status: int = 0, **more: object) -> Run:
+        base = Base("dir:lower", (LayerInfo(1, lower),))
+        run, lock = Runs(store).create(base, ["sh", "-c", script], name=name, **more)  # type: ignore[arg-type]
+        layers = f"lowerdir={lower},upperdir={run.upper},workdir={run.work},redirect_dir=on,metacopy=on"
+        subprocess.run(["mount", "-t", "overlay", "cowdiff-test", "-o", layers, merged], check=True, timeout=20)
+        try:
+            subprocess.run(["sh", "-euc", f"umask 022\n{script}"], cwd=merged, check=True, timeout=20)
+        finally:
+            subprocess.run(["umount", merged], check=True, timeout=20)
+        if not seal:
+            make.locks.append(lock)  # type: ignore[attr-defined]
+            return run
+        lock.close()
+        return Runs(store).seal(run, status)
+
+    make.locks = []  # type: ignore[attr-defined]
+    make.base = lambda script: sh(script, lower)  # type: ignore[attr-defined]
+    return make

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cowdiff.commands.text import _patches, _selected
 from cowdiff.patch import patch
+from cowdiff.select import Filter, selected
+from cowdiff.texts import Texts
 
 from cowfs.model import Kind
+from cowfs.runs.below import Below
 from cowfs.runs.changes import Change, ChangeClass, Difference, Version
 from cowfs.runs.scan import scan
 from cowfs.runs.trees import base_of, left_by
@@ -51,8 +53,9 @@ def test_git_apply_makes_the_merged_tree(scene: Any, options: str) -> None:
     scene.base(BASE)
     scene.change(CHANGES, options)
     with base_of(scene.run) as before, left_by(scene.run) as after:
-        selected = _selected(scan(scene.run, before), [b"/"], before)
-        (scene.directory / "patch").write_bytes(b"".join(_patches(selected, before, after)))
+        changes = scan(scene.run, before)
+        chosen = selected(changes, Filter(), Below(before, changes), everything=True)
+        (scene.directory / "patch").write_bytes(b"".join(Texts(before, after).patches(chosen)))
     copy = scene.directory / "copy"
     shutil.copytree(scene.lower, copy, symlinks=True)
     git = ["git", "-c", "core.fileMode=true", "apply", "--whitespace=nowarn", "../patch"]

@@ -5,10 +5,10 @@ The one place of cowdiff that looks at the environment and the terminal.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,6 +17,8 @@ from cowfs.cli.entry import complain
 if TYPE_CHECKING:
     from cowfs.model import Run
     from cowfs.store.runs import Runs
+
+_BATCH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,17 @@ class Context:
 def on_terminal() -> bool:
     """True if a person reads the output as it comes."""
     return sys.stdout.isatty()
+
+
+def write(lines: Iterable[str]) -> None:
+    """Lines with their ends to standard output, many at once."""
+    waiting: list[str] = []
+    for line in lines:
+        waiting.append(line)
+        if len(waiting) == _BATCH:
+            sys.stdout.write("".join(waiting))
+            waiting.clear()
+    sys.stdout.write("".join(waiting))
 
 
 def painter() -> Callable[[str, str | None], str]:

@@ -18,10 +18,10 @@ _TEXT_PROBE: Final = 8192  # git's own measure: a NUL in the first bytes makes a
 _ESCAPES: Final = dict(zip(range(7, 14), (rb"\a", rb"\b", rb"\t", rb"\n", rb"\v", rb"\f", rb"\r"), strict=True))
 
 
-def patch(change: Change, old: bytes | None, new: bytes | None) -> Iterator[bytes]:
+def patch(change: Change, old: bytes | None, new: bytes | None, about: str = "") -> Iterator[bytes]:
     """The lines of ``change``. ``old`` and ``new``: a file's content or a link's target, None where it is not text.
 
-    Neither is looked at where the content is the same.
+    Neither is looked at where the content is the same. ``about``: what is said of content that is not shown.
     """
     if has_same_content(change):
         old = new = b""
@@ -29,7 +29,9 @@ def patch(change: Change, old: bytes | None, new: bytes | None) -> Iterator[byte
     after = change.after if new is not None else None
     whole = before is change.before and after is change.after
     if not whole or metadata_words(change):
-        yield b"# " + line(change).encode("utf-8", "backslashreplace") + _sizes(change, whole) + b"\n"
+        yield (
+            b"# " + line(change, values=True).encode("utf-8", "backslashreplace") + _sizes(change, whole, about) + b"\n"
+        )
     if not whole or (before is None and after is None):
         return
     if change.change is ChangeClass.REPLACED:
@@ -51,11 +53,12 @@ def is_text(content: bytes) -> bool:
     return b"\0" not in content[:_TEXT_PROBE]
 
 
-def _sizes(change: Change, whole: bool) -> bytes:
+def _sizes(change: Change, whole: bool, about: str) -> bytes:
     sizes = [version.size for version in (change.before, change.after) if version and version.kind is Kind.FILE]
     if whole or not sizes:
         return b""
-    return b" [%s bytes, not shown]" % b" -> ".join(b"%d" % size for size in sizes)
+    said = b" bytes, " + (about or "not shown").encode()
+    return b" [" + b" -> ".join(b"%d" % size for size in sizes) + said + b"]"
 
 
 def _one(change: Change, before: Version | None, after: Version | None, old: bytes, new: bytes) -> Iterator[bytes]:

@@ -8,10 +8,14 @@ m       metadata only            =       identical: copied up, but the same
 """
 
 import base64
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cowdiff import attributes
+from cowfs.cli.output import human_size
 from cowfs.model import Kind
+from cowfs.runs.below import Held
 from cowfs.runs.changes import METADATA, Change, ChangeClass, Difference, Version
 from cowfs.runs.escape import json_name, printable
 
@@ -36,13 +40,47 @@ COLOURS: Final = {
 }
 
 
-def line(change: Change, held: int | None = None) -> str:
-    """``change`` on one line: letter, path, and what a path alone does not say."""
-    text = f"{LETTERS[change.change]} {shown(change.path, change.kind)}"
+def line(change: Change, held: Held | None = None, *, sizes: bool = False, values: bool = False) -> str:
+    """``change`` on one line: letter, path, and what a path alone does not say.
+
+    ``sizes``: with the bytes of files; ``values``: with those of extended attributes.
+    """
+    return (
+        f"{LETTERS[change.change]} {shown(change.path, change.kind)}{_rest(change, held, sizes=sizes, values=values)}"
+    )
+
+
+def tree(changes: Iterable[tuple[Change, Held | None]], *, sizes: bool = False) -> Iterator[tuple[Change | None, str]]:
+    """Changes in order as an indented tree, with the directories that lead to them; each line with its change."""
+    above: list[bytes] = []
+    for change, held in changes:
+        *parents, name = change.path.split(b"/")[1:]
+        common = _common(above, parents)
+        for depth in range(common, len(parents)):
+            yield None, f"  {'  ' * depth}{printable(parents[depth])}/"
+        above = parents
+        slash = "/" if change.kind is Kind.DIRECTORY else ""
+        if slash:
+            above = [*parents, name]
+        text = f"{LETTERS[change.change]} {'  ' * len(parents)}{printable(name)}{slash}"
+        yield change, text + _rest(change, held, sizes=sizes)
+
+
+def _common(one: list[bytes], other: list[bytes]) -> int:
+    count = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def _rest(change: Change, held: Held | None, *, sizes: bool, values: bool = False) -> str:
+    target = ""
     if change.after is not None and change.after.kind is Kind.SYMLINK:
-        text += f" -> {printable(change.after.target)}"
-    notes = _notes(change, held)
-    return f"{text} ({'; '.join(notes)})" if notes else text
+        target = f" -> {printable(change.after.target)}"
+    notes = _notes(change, held, sizes=sizes, values=values)
+    return f"{target} ({'; '.join(notes)})" if notes else target
 
 
 def shown(path: bytes, kind: Kind) -> str:
@@ -50,8 +88,8 @@ def shown(path: bytes, kind: Kind) -> str:
     return printable(path + b"/" if kind is Kind.DIRECTORY and path != b"/" else path)
 
 
-def _notes(change: Change, held: int | None) -> list[str]:
-    notes = []
+def _notes(change: Change, held: Held | None, *, sizes: bool, values: bool) -> list[str]:
+    notes = _sizes(change) if sizes else []
     if change.change is ChangeClass.RENAMED and change.before_path is not None:
         notes.append(f"from {printable(change.before_path)}")
         if Difference.CONTENT in change.differs:
@@ -63,18 +101,34 @@ def _notes(change: Change, held: int | None) -> list[str]:
     if change.link_to is not None:
         notes.append(f"hard link of {printable(change.link_to)}")
     if change.change is not ChangeClass.REPLACED:
-        notes.extend(metadata_words(change))
+        notes.extend(metadata_words(change, values=values))
     if change.other_names and change.change is not ChangeClass.ADDED:
         notes.append(f"and {change.other_names} more of its names")
     if held is not None:
-        notes.append(f"it held {held}")
+        notes.append(f"it held {held.entries}" + (f", {human_size(held.size)}" if sizes else ""))
     if change.base_changed:
         notes.append("the base is newer than the run")
     return notes
 
 
-def metadata_words(change: Change) -> list[str]:
-    """What differs in mode, owner and extended attributes, in words."""
+def _sizes(change: Change) -> list[str]:
+    """The bytes of a file: how many there were, are, and really differ."""
+    before, after = change.before, change.after
+    old = before.size if before is not None and before.kind is Kind.FILE else None
+    new = after.size if after is not None and after.kind is Kind.FILE else None
+    if (old is None and new is None) or change.link_to is not None:
+        return []
+    if old is None or new is None or old == new:
+        text = human_size(old or new or 0)
+    else:
+        text = f"{human_size(old)} -> {human_size(new)}"
+    if change.differing is not None and Difference.CONTENT in change.differs:
+        text += f", {human_size(change.differing)} differ"
+    return [text]
+
+
+def metadata_words(change: Change, *, values: bool = False) -> list[str]:
+    """What differs in mode, owner and extended attributes, in words; ``values``: with those of the latter."""
     before, after = change.before, change.after
     if before is None or after is None or not change.differs & METADATA:
         return []
@@ -84,14 +138,11 @@ def metadata_words(change: Change) -> list[str]:
     if Difference.OWNER in change.differs:
         words.append(f"owner {before.uid}:{before.gid} -> {after.uid}:{after.gid}")
     if Difference.XATTRS in change.differs:
-        old, new = dict(before.xattrs), dict(after.xattrs)
-        words += [f"+{printable(name)}" for name in sorted(new.keys() - old.keys())]
-        words += [f"-{printable(name)}" for name in sorted(old.keys() - new.keys())]
-        words += [f"{printable(name)} differs" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+        words += attributes.differences(before.xattrs, after.xattrs, values=values)
     return words
 
 
-def as_json(change: Change, held: int | None = None) -> dict[str, Any]:
+def as_json(change: Change, held: Held | None = None) -> dict[str, Any]:
     """``change`` as a JSON object. Keys that would say nothing are left out, but for before and after."""
     answer: dict[str, Any] = json_name("path", change.path)
     answer |= {"change": change.change.value, "kind": change.kind.value}
@@ -109,7 +160,9 @@ def as_json(change: Change, held: int | None = None) -> dict[str, Any]:
     if change.base_changed:
         answer["base_changed"] = True
     if held is not None:
-        answer["held"] = held
+        answer |= {"held": held.entries, "held_bytes": held.size}
+    if change.differing is not None:
+        answer["differing"] = change.differing
     return answer
 
 

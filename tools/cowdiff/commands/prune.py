@@ -19,7 +19,7 @@ def command(context: Context, keep: int | None, older_than: str | None) -> None:
 
     Without options the ten newest are kept; --keep 0 keeps none.
     """
-    from cowdiff.durations import seconds
+    from cowfs.store.quantities import seconds
 
     before = None if older_than is None else time.time() - seconds(older_than)
     if keep is None:

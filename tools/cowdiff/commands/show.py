@@ -1,64 +1,148 @@
-"""``cowdiff show RUN``: a line per changed path."""
+"""``cowdiff show RUN``: a line per changed path, a tree of them, or what they come to."""
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from cowdiff.context import Context, painter
+from cowdiff.context import Context, painter, write
 
 if TYPE_CHECKING:
+    from cowdiff.summary import Key
+    from cowfs.model import Run
+    from cowfs.runs.below import Held
     from cowfs.runs.changes import Change
     from cowfs.runs.trees import Tree
+
+    Counted = Iterable[tuple[Change, Held | None]]
+
+KINDS: Final = ("file", "directory", "symlink", "char", "block", "fifo", "socket")
+GROUPS: Final = ("directory", "package", "class", "kind")
 
 
 @click.command("show")
 @click.argument("token", metavar="RUN")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.argument("paths", metavar="[PATH...]", nargs=-1, type=click.Path(path_type=bytes))
+@click.option(
+    "-c", "--class", "classes", multiple=True, metavar="CLASS", help="Only these: a letter or a word of below."
+)
+@click.option(
+    "-k", "--kind", "kinds", multiple=True, type=click.Choice(KINDS), metavar="KIND", help="file, symlink ..."
+)
+@click.option(
+    "--size", "sizes", multiple=True, metavar="+SIZE|-SIZE", help="Files of at least or at most that many bytes."
+)
+@click.option("--all", "everything", is_flag=True, help="Each path that went with a removed directory, too.")
 @click.option("--count", is_flag=True, help="Say how much each removed directory held (reads those directories).")
+@click.option("--stat", is_flag=True, help="Say how many bytes each file has, and how many really differ; and the sum.")
+@click.option("--tree", "as_tree", is_flag=True, help="As a tree.")
+@click.option("--by", type=click.Choice(GROUPS), help="What the changes come to, by group, the most bytes first.")
+@click.option("--depth", type=click.IntRange(min=0), default=2, metavar="N", help="Names of a directory with --by; 2.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def command(context: Context, token: str, as_json: bool, count: bool) -> None:
+def command(
+    context: Context,
+    token: str,
+    paths: tuple[bytes, ...],
+    classes: tuple[str, ...],
+    kinds: tuple[str, ...],
+    sizes: tuple[str, ...],
+    everything: bool,
+    count: bool,
+    stat: bool,
+    as_tree: bool,
+    by: str | None,
+    depth: int,
+    as_json: bool,
+) -> None:
     """List what a run changed, one path a line, sorted.
+
+    PATH is a path with all below it, or a shell pattern as '*.conf' or '/etc/*/*.d'.
 
     \b
     A added      M modified           T replaced by another type
     D removed    m metadata only      t touched: only the times differ
     R renamed    = copied up, but the same
     """
+    from cowdiff.select import selected, wanted
+
+    wants = wanted(paths, classes, kinds, sizes)
     run = context.find(token)
+    from cowfs.runs.below import Below
     from cowfs.runs.scan import scan
     from cowfs.runs.trees import base_of
 
     with base_of(run) as before:
-        changes = scan(run, before)
-        output = _json if as_json else _lines
-        sys.stdout.writelines(output(changes, before if count else None))
+        changes = scan(run, before, measure=stat or by is not None)
+        below = Below(before, changes)
+        found = selected(changes, wants, below, everything=everything)
+        counting = (count or stat or by is not None) and not everything
+        rows = ((change, below.held(change) if counting else None) for change in found)
+        if by is not None:
+            write(_groups(rows, by, depth, run, before, as_json))
+        elif as_json:
+            write(_json(rows))
+        else:
+            write(_lines(rows, as_tree, stat))
 
 
-def _lines(changes: "Iterable[Change]", before: "Tree | None") -> Iterator[str]:
-    from cowdiff.render import COLOURS, line
+def _lines(rows: "Counted", as_tree: bool, stat: bool) -> Iterator[str]:
+    from cowdiff.render import COLOURS, line, tree
+    from cowdiff.summary import Row, total
 
     paint = painter()
-    for change in changes:
-        yield paint(line(change, _held(change, before)), COLOURS.get(change.change)) + "\n"
+    sum_of_all = Row()
+
+    def counted() -> "Counted":
+        for change, held in rows:
+            sum_of_all.add(change, held)
+            yield change, held
+
+    if as_tree:
+        for change, text in tree(counted(), sizes=stat):
+            yield paint(text, change and COLOURS.get(change.change)) + "\n"
+    else:
+        for change, held in counted():
+            yield paint(line(change, held, sizes=stat), COLOURS.get(change.change)) + "\n"
+    if stat:
+        yield f"{total(sum_of_all)}\n"
 
 
-def _json(changes: "Iterable[Change]", before: "Tree | None") -> Iterator[str]:
+def _json(rows: "Counted") -> Iterator[str]:
     from cowdiff.render import as_json
 
-    for change in changes:
-        yield json.dumps(as_json(change, _held(change, before))) + "\n"
+    for change, held in rows:
+        yield json.dumps(as_json(change, held)) + "\n"
 
 
-def _held(change: "Change", before: "Tree | None") -> int | None:
-    from cowfs.model import Kind
-    from cowfs.runs.changes import ChangeClass
-    from cowfs.runs.scan import held
+def _groups(rows: "Counted", by: str, depth: int, run: "Run", before: "Tree", as_json: bool) -> Iterator[str]:
+    from cowdiff.summary import grouped, objects, table
+    from cowfs.cli.output import columns
 
-    if before is None or change.before is None or change.before.kind is not Kind.DIRECTORY:
-        return None
-    if change.change not in (ChangeClass.REMOVED, ChangeClass.REPLACED):
-        return None
-    return held(before, change.before_path or change.path)
+    rows = list(rows)
+    groups = grouped(rows, _key(rows, by, depth, run, before))
+    if as_json:
+        for found in objects(groups, by):
+            yield json.dumps(found) + "\n"
+        return
+    cells = table(groups, by.upper())
+    for text in columns(cells, right=range(len(cells[0]) - 1)):
+        yield text + "\n"
+
+
+def _key(rows: "Counted", by: str, depth: int, run: "Run", before: "Tree") -> "Key":
+    from cowdiff.summary import by_class, by_directory, by_kind
+
+    if by == "directory":
+        return by_directory(depth)
+    if by == "class":
+        return by_class
+    if by == "kind":
+        return by_kind
+    from cowdiff.packages import owners
+    from cowfs.runs.trees import left_by
+
+    with left_by(run) as after:
+        found = owners((before, after), (change.before_path or change.path for change, _ in rows))
+    return lambda change: found.get(change.before_path or change.path, [b"(no package)"])

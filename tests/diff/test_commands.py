@@ -15,7 +15,7 @@ import pytest
 from cowdiff.render import LETTERS
 
 from cowfs.images.sources import resolve
-from cowfs.model import Base, LayerInfo, Run
+from cowfs.model import Run
 from cowfs.store import Store
 from cowfs.store.runs import Runs
 
@@ -28,66 +28,6 @@ MAIN = "from cowdiff.main import main; main()"
 
 Cowdiff = Callable[..., subprocess.CompletedProcess[str]]
 MakeRun = Callable[..., Run]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    root = tmp_path / "store"
-    Store.open(root).close()
-    return root
-
-
-@pytest.fixture
-def cowdiff(store: Path) -> Cowdiff:
-    """Run the command; a traceback fails any test."""
-
-    def call(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN, *arguments],
-            env=os.environ | {"COWFS_ROOT": str(store), "TZ": "UTC"} | environment,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
-        assert "Traceback" not in done.stderr
-        return done
-
-    return call
-
-
-@pytest.fixture
-def make_run(store: Path, tmp_path: Path) -> MakeRun:
-    """Make a run over a small base whose ``script`` is done through the kernel's overlayfs."""
-    lower = tmp_path / "lower"
-    (lower / "etc").mkdir(parents=True)
-    (lower / "doc/deep").mkdir(parents=True)
-    (lower / "etc/passwd").write_text("root:x:0:0\n")
-    (lower / "doc/one").write_text("1\n")
-    (lower / "doc/deep/two").write_text("2\n")
-    for path in (lower, *lower.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    merged = tmp_path / "merged"
-    merged.mkdir()
-
-    def make(script: str, *, name: str = "", seal: bool = True, status: int = 0, **more: object) -> Run:
-        base = Base("dir:lower", (LayerInfo(1, lower),))
-        run, lock = Runs(store).create(base, ["sh", "-c", script], name=name, **more)  # type: ignore[arg-type]
-        layers = f"lowerdir={lower},upperdir={run.upper},workdir={run.work},redirect_dir=on,metacopy=on"
-        subprocess.run(["mount", "-t", "overlay", "cowdiff-test", "-o", layers, merged], check=True, timeout=20)
-        try:
-            subprocess.run(["sh", "-euc", f"umask 022\n{script}"], cwd=merged, check=True, timeout=20)
-        finally:
-            subprocess.run(["umount", merged], check=True, timeout=20)
-        if not seal:
-            make.locks.append(lock)  # type: ignore[attr-defined]
-            return run
-        lock.close()
-        return Runs(store).seal(run, status)
-
-    make.locks = []  # type: ignore[attr-defined]
-    return make
 
 
 def test_no_runs_is_an_empty_list(cowdiff: Cowdiff) -> None:
@@ -385,7 +325,7 @@ def test_text_on_a_terminal_has_nothing_that_it_obeys_and_is_exact_elsewhere(
 ) -> None:
     make_run(r"printf 'a\033]0;owned\007\tb\r\n' >proof")
     assert "+a\x1b]0;owned\x07\tb" in cowdiff("text", "last").stdout
-    environment = os.environ | {"COWFS_ROOT": str(store), "NO_COLOR": "1", "TERM": "xterm"}
+    environment = os.environ | {"COWFS_ROOT": str(store), "NO_COLOR": "1", "TERM": "xterm", "PAGER": "cat"}
     program = f'{sys.executable} -c "{MAIN}"'
     shown, status = pexpect.run(f"{program} text last", env=environment, timeout=60, withexitstatus=True)
     assert status == 0
