@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-_SCHEME = re.compile(r"\s*,*\s*([A-Za-z0-9-]+)(?:\s+|$)")
+_SCHEME = re.compile(r"[\s,]*([A-Za-z0-9-]+)(?:\s+|(?=,)|$)")
 _PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _LIMIT = 8192
 
