@@ -22,9 +22,13 @@ COMMANDS = {
     "explain": "Say which layer supplies a path, and what hides below it.",
     "pull": "Bring an image from a registry into the store.",
     "images": "List the images in the store.",
+    "inspect": "Show an image's config and history, and the layers that it made.",
     "tag": "Give an image one more name.",
     "export": "Write an image to an OCI layout or an archive.",
     "rm": "Remove images from the store.",
+    "gc": "Remove layers and downloads that nothing uses.",
+    "df": "Say what the store takes on the disk.",
+    "check": "Compare everything in the store with its digests.",
 }
 
 

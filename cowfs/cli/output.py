@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cowfs.cli.entry import printable
 
+_MANY = 3  # runs that a line still names
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -40,6 +41,15 @@ def human_size(size: int) -> str:
 def short_digest(digest: str) -> str:
     """The 12 hex digits that people compare."""
     return digest.removeprefix("sha256:")[:12]
+
+
+def kept_by(runs: tuple[str, ...]) -> str:
+    """Why a layer is kept, and what to do: ``runs`` are those that name it and are kept."""
+    if not runs:
+        return "a run that goes on, a mount or an import uses it"
+    if len(runs) > _MANY:
+        return f"{len(runs)} runs that are kept use it (cowdiff prune --keep 0 removes all that are over)"
+    return f"it goes with the last run that uses it: cowdiff rm {' '.join(runs)}"
 
 
 def _cells(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> list[str]:

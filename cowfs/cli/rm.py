@@ -1,13 +1,9 @@
 """``cowfs rm``: remove images, and the layers that nothing else needs."""
 
-from typing import Final
-
 import click
 
 from cowfs.cli.context import Context
-from cowfs.cli.output import short_digest
-
-_MANY: Final = 3  # runs that a line still names
+from cowfs.cli.output import kept_by, short_digest
 
 
 @click.command()
@@ -32,13 +28,4 @@ def command(context: Context, images: tuple[str, ...], quiet: bool) -> None:
             for name in removed.layers:
                 click.echo(f"removed layer {short_digest(name)}")
             for name, runs in removed.in_use.items():
-                click.echo(f"kept layer {short_digest(name)}: {_why(runs)}")
-
-
-def _why(runs: tuple[str, ...]) -> str:
-    """Why a layer is kept, and what to do: ``runs`` are those that name it and are kept."""
-    if not runs:
-        return "a run that goes on, a mount or an import uses it"
-    if len(runs) > _MANY:
-        return f"{len(runs)} runs that are kept use it (cowdiff prune --keep 0 removes all that are over)"
-    return f"it goes with the last run that uses it: cowdiff rm {' '.join(runs)}"
+                click.echo(f"kept layer {short_digest(name)}: {kept_by(runs)}")

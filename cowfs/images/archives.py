@@ -5,6 +5,7 @@ Imported only when such a source was typed.
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from cowfs.errors import BrokenImage, NotFound, UsageError
@@ -13,6 +14,7 @@ from cowfs.images.dockerarchive import plan_docker_archive
 from cowfs.images.files import DirectoryFiles, Files, open_archive
 from cowfs.images.importer import import_image
 from cowfs.images.layout import plan_layout
+from cowfs.images.plan import Plan
 from cowfs.images.tarheader import BadTar
 from cowfs.store import Store
 from cowfs.store.records import StoredImage
@@ -26,9 +28,18 @@ def imported(scheme: str, rest: str, store: Store) -> StoredImage:
     path, name = _split(rest)
     reference = _reference(scheme, path, name)
     image = store.image(reference)
+    if image is not None and not path.exists():  # the layout is gone, the layers are not
+        return image
+    with planned(scheme, path, name, store) as plan:
+        if image is None or image.digest != plan.digest or not all(map(store.layer, image.diff_ids)):
+            image = import_image(store, plan, reference)
+    return image
+
+
+@contextlib.contextmanager
+def planned(scheme: str, path: Path, name: str, store: Store) -> Iterator[Plan]:
+    """The plan of an image of a layout or an archive; its layers can be read as long as the context lasts."""
     if not path.exists():
-        if image is not None:  # the layout is gone, the layers are not
-            return image
         raise NotFound(f"no file or directory {path}")
     with contextlib.ExitStack() as cleanup:
         files = _files(scheme, path, store, cleanup)
@@ -36,9 +47,13 @@ def imported(scheme: str, rest: str, store: Store) -> StoredImage:
             plan = plan_docker_archive(files, name) if scheme == "docker-archive" else plan_layout(files, name)
         except BrokenImage as error:
             raise BrokenImage(f"{path}: {error}") from error
-        if image is None or image.digest != plan.digest or not all(map(store.layer, image.diff_ids)):
-            image = import_image(store, plan, reference)
-    return image
+        yield plan
+
+
+def planned_again(reference: str, store: Store) -> contextlib.AbstractContextManager[Plan]:
+    """The same for an image that the store holds as ``reference``, from where it came."""
+    scheme, _, rest = reference.partition(":")
+    return planned(scheme, *_split(rest), store)
 
 
 def archive_reference(scheme: str, rest: str) -> str:

@@ -15,7 +15,7 @@ import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from cowfs.errors import BrokenImage, NotFound, PrivilegeError, StoreError
 from cowfs.images.ahead import Ahead
@@ -64,6 +64,21 @@ def import_image(store: Store, plan: Plan, reference: str, progress: Progress | 
     raise AssertionError("not reached")
 
 
+def import_again(store: Store, plan: Plan, diff_ids: Set[str], progress: Progress | None = None) -> None:
+    """Unpack layers of the plan once more and put them in the place of those that the store has, which are damaged.
+
+    Raises StoreError if one of these is in use.
+    """
+    layers = {layer.diff_id: layer for layer in plan.layers if layer.diff_id in diff_ids}
+    progress = progress or Silent()
+    progress.begin(plan.layers, set(layers))
+    try:
+        with store.importing(layers) as ours:
+            _unpack_layers(store, [layers[diff_id] for diff_id in ours], progress, replace=True)
+    finally:
+        progress.end()
+
+
 def _import_layers(store: Store, plan: Plan, progress: Progress) -> None:
     while missing := _missing(store, plan):
         if os.geteuid() != 0:
@@ -75,8 +90,8 @@ def _import_layers(store: Store, plan: Plan, progress: Progress) -> None:
             _unpack_layers(store, [missing[diff_id] for diff_id in ours if diff_id in missing], progress)
 
 
-def _unpack_layers(store: Store, layers: list[LayerSource], progress: Progress) -> None:
-    """The layers into the store, all or none. The largest one begins."""
+def _unpack_layers(store: Store, layers: list[LayerSource], progress: Progress, *, replace: bool = False) -> None:
+    """The layers into the store, all or none. The largest one begins. ``replace``: also those that are there."""
     layers.sort(key=lambda layer: layer.size or 0, reverse=True)
     _check_room(store, sum(layer.size or 0 for layer in layers))
     free = _free(store)
@@ -103,7 +118,7 @@ def _unpack_layers(store: Store, layers: list[LayerSource], progress: Progress) 
             if layer.digest:
                 store.remove_part(layer.digest)
         with _explained(store, "the image", free):
-            store.commit_layers(list(builds.values()))
+            store.commit_layers(list(builds.values()), replace=replace)
 
 
 def _missing(store: Store, plan: Plan) -> dict[str, LayerSource]:

@@ -9,6 +9,7 @@ import time
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_RENAME_EXCHANGE = 2
 _POLL = 0.05  # seconds between two tries of a lock that somebody else holds
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -63,6 +64,13 @@ def sync_file_system(fd: int) -> None:
     if _libc.syncfs(fd) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def exchange(one_fd: int, one: str, two_fd: int, two: str) -> None:
+    """renameat2(2): two names change places in one step."""
+    if _libc.renameat2(one_fd, os.fsencode(one), two_fd, os.fsencode(two), _RENAME_EXCHANGE) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), two)
 
 
 def try_lock(fd: int, *, shared: bool = False) -> bool:

@@ -10,11 +10,12 @@ Without the syncfs a power cut leaves empty files in a layer that is listed. One
 """
 
 import contextlib
+import dataclasses
 import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO
 
@@ -115,6 +116,14 @@ class Layers:
             skeleton = os.open(LAYER_SKELETON, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             yield root_fd, cleanup.enter_context(open(skeleton, "rb", buffering=0))
 
+    @staticmethod
+    def disk(fd: int) -> int:
+        """Bytes that the layer with the descriptor ``fd`` takes on the disk."""
+        try:
+            return decode_layer(read_file(fd, LAYER_JSON, LIMIT)).disk
+        except (OSError, Damaged):
+            return tree_facts(fd).disk
+
     def names(self) -> list[str]:
         """The hex digits of every listed layer."""
         return os.listdir(self.fd)
@@ -124,22 +133,38 @@ class Layers:
         entry = staging.create(self._staging_fd)
         return LayerBuild(entry, make_directory(entry.fd, LAYER_ROOT))
 
-    def commit(self, builds: Sequence[LayerBuild]) -> None:
-        """Publish complete layers, all or as many as the file system takes. Raises OSError."""
+    def commit(self, builds: Sequence[LayerBuild], *, replace: bool = False) -> None:
+        """Publish complete layers, all or as many as the file system takes. Raises OSError.
+
+        One that is listed already stays, as it is the same; or it is replaced in one step. Raises StoreError if it is
+        in use then.
+        """
         if not builds:
             return
         with _Synced(self.fd):
             trees = [build.tree() for build in builds]
         for build, tree in zip(builds, trees, strict=True):
             assert build.facts is not None, "only complete layers are published"
-            build.facts = replace(build.facts, tree=tree.digest, disk=tree.disk)
+            build.facts = dataclasses.replace(build.facts, tree=tree.digest, disk=tree.disk)
             write_file(build.entry.fd, LAYER_JSON, encode(build.facts))
+            name = digest_hex(build.facts.diff_id)
             try:
-                build.entry.publish(self.fd, digest_hex(build.facts.diff_id))
+                build.entry.publish(self.fd, name)
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else the same layer, from somebody else
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                if replace:
+                    self._exchange(build.entry, name)
         os.fsync(self.fd)
+
+    def _exchange(self, entry: staging.Entry, name: str) -> None:
+        fd = open_directory(self.fd, name)
+        try:
+            if not try_lock(fd):
+                raise StoreError(f"layer {name[:12]} is in use: end the runs and mounts that use it, then try again")
+            entry.exchange(self.fd, name)
+        finally:
+            os.close(fd)
 
     def remove(self, name: str, fd: int) -> None:
         """Unlist and remove a layer; ``fd`` is its descriptor, exclusively locked, and is closed."""

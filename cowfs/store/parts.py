@@ -75,24 +75,33 @@ def open_part(blobs_fd: int, digest: str, seconds: float) -> Part:
 
 def remove_part(blobs_fd: int, digest: str) -> None:
     """Its layer is complete, or it is no longer wanted. One that somebody works on stays."""
-    _remove(blobs_fd, _name(digest), older_than=None)
+    _remove(blobs_fd, _name(digest), time.time())
 
 
-def sweep_parts(blobs_fd: int, seconds: float) -> None:
-    """Remove those that nobody works on, and did not for ``seconds``."""
-    for name in os.listdir(blobs_fd):
-        if name.endswith(PART):
-            _remove(blobs_fd, name, older_than=time.time() - seconds)
+def sweep_parts(blobs_fd: int, seconds: float, *, dry_run: bool = False) -> dict[str, int]:
+    """Remove those that nobody works on, and did not for ``seconds``: their hex digits and sizes."""
+    now = time.time()
+    names = [name for name in os.listdir(blobs_fd) if name.endswith(PART)]
+    sizes = {name.removesuffix(PART): _remove(blobs_fd, name, now - seconds, dry_run=dry_run) for name in names}
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
-def _remove(blobs_fd: int, name: str, older_than: float | None) -> None:
-    with contextlib.suppress(FileNotFoundError):
+def _remove(blobs_fd: int, name: str, not_since: float, *, dry_run: bool = False) -> int | None:
+    """The size of what went; None if it stays."""
+    try:
         fd = os.open(name, _FLAGS, dir_fd=blobs_fd)
-        try:
-            if (older_than is None or os.fstat(fd).st_mtime <= older_than) and try_lock(fd):
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if found.st_mtime > not_since or not try_lock(fd):
+            return None
+        if not dry_run:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=blobs_fd)
-        finally:
-            os.close(fd)
+        return found.st_size
+    finally:
+        os.close(fd)
 
 
 def _name(digest: str) -> str:

@@ -26,31 +26,47 @@ _LAYER_IN_PATH = re.compile(r"/layers/sha256/([0-9a-f]{64})(?:/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a removal did."""
+    """What a removal did, or would do."""
 
-    layers: tuple[str, ...] = ()  # hex digits of the layers that are gone
+    layers: Mapping[str, int] = field(default_factory=dict)  # hex digits of those that are gone: bytes on the disk
     # layers that no image uses, and the runs that are kept and name them; none where only a lease keeps it
     in_use: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    downloads: Mapping[str, int] = field(default_factory=dict)  # hex digits of half blobs that are gone: bytes
 
 
-def collect(layers: Layers, blobs_fd: int, runs_fd: int, images: Callable[[], list[StoredImage]]) -> Removed:
-    """Remove layers and blobs that nothing uses. ``images`` reads the records."""
+def collect(
+    layers: Layers,
+    blobs_fd: int,
+    runs_fd: int,
+    images: Callable[[], list[StoredImage]],
+    *,
+    dry_run: bool = False,
+    downloads: bool = False,
+) -> Removed:
+    """Remove layers and blobs that nothing uses. ``images`` reads the records.
+
+    ``downloads``: also those that somebody may want to go on with. ``dry_run``: only say what would go.
+    """
     used = _layers_of(images())
     candidates = [name for name in layers.names() if name not in used]
     locked = {name: fd for name in candidates if (fd := _lock(layers.fd, name)) is not None}
-    removed = []
+    removed = {}
     runs: dict[str, list[str]] = {}
     try:
         if locked:
             used, runs = _layers_of(images()), _layers_of_runs(runs_fd)
         for name in [name for name in locked if name not in used and name not in runs]:
-            layers.remove(name, locked.pop(name))
-            removed.append(name)
+            removed[name] = layers.disk(locked[name])
+            if not dry_run:
+                layers.remove(name, locked.pop(name))
     finally:
         for fd in locked.values():
             os.close(fd)
-    _remove_blobs(blobs_fd, images())
-    return Removed(tuple(removed), {name: tuple(runs.get(name, ())) for name in candidates if name not in removed})
+    if not dry_run:
+        _remove_blobs(blobs_fd, images())
+    parts = sweep_parts(blobs_fd, 0 if downloads else _PART_LIFE, dry_run=dry_run)
+    kept = {name: tuple(runs.get(name, ())) for name in candidates if name not in removed}
+    return Removed(removed, kept, parts)
 
 
 def _layers_of(images: Iterable[StoredImage]) -> set[str]:
@@ -104,4 +120,3 @@ def _remove_blobs(blobs_fd: int, images: Iterable[StoredImage]) -> None:
     for name in os.listdir(blobs_fd):
         if name not in used and not name.endswith(PART):
             os.unlink(name, dir_fd=blobs_fd)
-    sweep_parts(blobs_fd, _PART_LIFE)

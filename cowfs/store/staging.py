@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 
-from cowfs.store.descriptors import DIRECTORY, is_named, try_lock
+from cowfs.store.descriptors import DIRECTORY, exchange, is_named, try_lock
 from cowfs.store.trees import remove_tree
 
 
@@ -23,6 +23,10 @@ class Entry:
         """Give the finished directory its place by one rename. Raises OSError (ENOTEMPTY: it is there already)."""
         os.rename(self._name, name, src_dir_fd=self._staging_fd, dst_dir_fd=parent_fd)
         self._name = ""
+
+    def exchange(self, parent_fd: int, name: str) -> None:
+        """Change places with the directory ``name``, which is removed at the end instead. Raises OSError."""
+        exchange(self._staging_fd, self._name, parent_fd, name)
 
     def close(self) -> None:
         """Remove what was not published, and let the lock go."""

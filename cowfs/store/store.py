@@ -147,17 +147,26 @@ class Store:
             os.unlink(image_file_name(reference), dir_fd=self._fds[ondisk.IMAGES])
             return self._collect()
 
-    def collect(self) -> Removed:
-        """Remove the layers that no image, run or lease uses: for after the removal of a run."""
+    def collect(self, *, downloads: bool = False) -> Removed:
+        """Remove the layers that no image, run or lease uses; with ``downloads`` also half blobs."""
         with self._lock(shared=False):
             self._mark_removal()
-            return self._collect()
+            return self._collect(downloads=downloads)
+
+    def collectable(self) -> Removed:
+        """What ``collect`` would remove, downloads included."""
+        with self._lock(shared=False):
+            return collect(*self._collected(), dry_run=True, downloads=True)
 
     # --- layers
 
     def layer(self, diff_id: str) -> StoredLayer | None:
         """The layer if it is here, complete. Raises StoreError if it is damaged and in use."""
         return self._layers.find(diff_id)
+
+    def layers(self) -> list[str]:
+        """The diffIDs of all layers."""
+        return [f"sha256:{name}" for name in sorted(self._layers.names())]
 
     def layer_directory(self, diff_id: str) -> Path:
         """The tree of a layer."""
@@ -171,9 +180,12 @@ class Store:
         """A new, empty layer in staging."""
         return self._layers.stage()
 
-    def commit_layers(self, builds: list[LayerBuild]) -> None:
-        """Publish complete layers durably."""
-        self._layers.commit(builds)
+    def commit_layers(self, builds: list[LayerBuild], *, replace: bool = False) -> None:
+        """Publish complete layers durably. ``replace``: in the place of those that are there.
+
+        Raises OSError, and StoreError if one to be replaced is in use.
+        """
+        self._layers.commit(builds, replace=replace)
 
     def lease(self, base: Base) -> Lease:
         """Keep the layers of ``base`` from removal until the lease is closed. Raises NotFound if one is gone."""
@@ -241,13 +253,16 @@ class Store:
         os.rename(name, name, src_dir_fd=entry.fd, dst_dir_fd=self._fds[ondisk.BLOBS])
         os.fsync(self._fds[ondisk.BLOBS])
 
-    def _collect(self) -> Removed:
+    def _collected(self) -> tuple[Layers, int, int, Callable[[], list[StoredImage]]]:
+        return self._layers, self._fds[ondisk.BLOBS], self._fds[ondisk.RUNS], self.images
+
+    def _collect(self, *, downloads: bool = False) -> Removed:
         """Under the exclusive store lock."""
         images_fd = self._fds[ondisk.IMAGES]
         for name in os.listdir(images_fd):
             if name.endswith(_DAMAGED):
                 os.unlink(name, dir_fd=images_fd)
-        removed = collect(self._layers, self._fds[ondisk.BLOBS], self._fds[ondisk.RUNS], self.images)
+        removed = collect(*self._collected(), downloads=downloads)
         os.unlink(ondisk.REMOVAL, dir_fd=self._fds[ondisk.LOCKS])
         return removed
 

@@ -69,13 +69,14 @@ def pull(
 
     Raises NotFound, RegistryError, BrokenImage, StoreError, PrivilegeError, UsageError.
     """
-    plan = _plan(registries, store, reference, platform, say)
+    plan = plan_pull(registries, store, reference, platform, say)
     return import_image(store, plan, str(reference), progress)
 
 
-def _plan(
+def plan_pull(
     registries: Registries, store: Store, reference: Reference, platform: Platform | None, say: Callable[[str], None]
 ) -> Plan:
+    """What a pull would bring. Raises as it."""
     *mirrors, last = registries.settings.endpoints(reference.domain, reference.path)
     for endpoint in mirrors:
         try:
