@@ -166,6 +166,7 @@ class CopyUp(Status):
             self._switch_handles(node)
         else:
             node.data = node.data or node.lower
+            self.check_data(node, status.st_size)
         if node.parent is not None:
             self.touch(node.parent)
         self.touch(node)
@@ -276,6 +277,8 @@ class CopyUp(Status):
         place = node.data or node.upper or node.lower
         if place is None:
             raise error(errno.ESTALE)
+        if node.data is not None and node.on_upper and self.options.live_lower:
+            self.check_data(node, self.status(node).st_size)
         return place
 
     def _open_data(self, node: Node) -> int:

@@ -1,18 +1,36 @@
 """Lowers that change underneath: the root of a running machine (``MountOptions.live_lower``).
 
 overlayfs calls this undefined. Here names follow the lower, an open file stays the version that was opened, and a node
-whose lower file went away answers ESTALE. What the upper has is never touched.
+whose lower file went away answers ESTALE, and so does an open of one whose attributes are the upper's and whose data
+changed below them. What the upper has is never touched.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from cowfs import ondisk
+from cowfs.layers import origin as origins
 from cowfs.layers.directory import Directory
 from cowfs.options import MountOptions
+from cowfs.overlay.parts import error
 from cowfs.overlay.tree import Tree
 from cowfs.rules import lookup as rules
 from cowfs.state.nodes import DirNode, Node, Place
+
+
+class _Version(NamedTuple):
+    """What changes when a file is replaced or written to."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+
+
+def _version(status: os.stat_result) -> _Version:
+    return _Version(status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 class Live(Tree):
@@ -21,7 +39,8 @@ class Live(Tree):
     def __init__(self, options: MountOptions) -> None:
         """As ``Tree``."""
         super().__init__(options)
-        self._versions: dict[int, tuple[int, int, int]] = {}  # number -> inode, mtime, size when last opened
+        self._versions: dict[int, _Version] = {}  # of files when they were last opened, by number
+        self._below: dict[int, _Version] = {}  # of the data of metacopies, by number
 
     def find(self, parent: Node, name: bytes) -> Node | None:
         """As ``Tree.find``, of the lower as it is now."""
@@ -62,12 +81,39 @@ class Live(Tree):
 
     def is_same_version(self, node: Node, status: os.stat_result) -> bool:
         """Is the lower file that was just opened the one that was opened last? If not, nobody's cache of it holds."""
-        version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        version = _version(status)
         seen = self._versions.get(node.number)
         self._versions[node.number] = version
         if seen != version:
             node.reply = None
         return seen in (None, version)
+
+    def check_data(self, node: Node, size: int) -> None:
+        """Is the data below the upper's attributes still that of the file which they were copied from?
+
+        ``size``: what the attributes say. Raises ESTALE; first called when they are copied.
+        """
+        if node.data is None or not self.options.live_lower:
+            return
+        try:
+            now = _version(node.data[0].stat(node.data[1]))
+        except FileNotFoundError:
+            raise error(errno.ESTALE) from None
+        if now.size != size or self._below.setdefault(node.number, now) != now or not self._is_origin(node, node.data):
+            raise error(errno.ESTALE)
+
+    def _is_origin(self, node: Node, data: Place) -> bool:
+        """Is this the file that the upper's was copied from, as far as the mark there tells?"""
+        if node.upper is None or len(self.lowers) > 1:
+            return True
+        mark = self.marks.get(node.upper[0].path_of(node.upper[1]), ondisk.ORIGIN)
+        now = origins.origin_of(data[0].fd, data[1], data[0].layer.uuid_of(data[0]))
+        return not mark or now is None or origins.encode(now) == mark
+
+    def discard(self, node: Node) -> None:
+        """As ``Tree.discard``."""
+        super().discard(node)
+        self._versions.pop(node.number, None)
 
     def _version(self, node: DirNode) -> tuple[int, ...]:
         try:

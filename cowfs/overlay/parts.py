@@ -160,6 +160,9 @@ class Parts:
         if self.marks.get(path, ondisk.METACOPY) is None:
             return None
         place = self._data_below(parts, name, directory, self.marks.get(path, ondisk.REDIRECT))
+        below = [part for part in parts if part.layer.index > directory.layer.index]
+        if place is None and self.options.live_lower and below:
+            return below[0], name  # it went away: the name remains, and an open says so
         if place is None:
             raise error(errno.EIO)  # as overlayfs: the attributes of a file whose data is nowhere
         return place

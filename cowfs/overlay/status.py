@@ -7,7 +7,7 @@ import stat
 from cowfs.model import Attr
 from cowfs.overlay.live import Live
 from cowfs.overlay.parts import error
-from cowfs.state.nodes import DirNode, Node
+from cowfs.state.nodes import DirNode, Node, Place
 
 
 class Status(Live):
@@ -35,7 +35,7 @@ class Status(Live):
         """The attributes of a node: at most one system call, none right after it was found."""
         seen, self._status = self._status, None
         status = seen[1] if seen is not None and seen[0] is node else self.status(node)
-        blocks = status.st_blocks if node.data is None else node.data[0].stat(node.data[1]).st_blocks
+        blocks = status.st_blocks if node.data is None else self._blocks_below(node.data)
         return Attr(
             node.number,
             status.st_mode,
@@ -49,6 +49,14 @@ class Status(Live):
             status.st_mtime_ns,
             self.shown_ctime(node, status),
         )
+
+    def _blocks_below(self, data: Place) -> int:
+        try:
+            return data[0].stat(data[1]).st_blocks
+        except FileNotFoundError:
+            if not self.options.live_lower:
+                raise
+            return 0  # a live lower took the data away; an open says so
 
     def shown_ctime(self, node: Node, status: os.stat_result) -> int:
         """The ctime of a node, nanoseconds. That a copy came into a directory is no change: tar would complain."""

@@ -59,6 +59,7 @@ DIFFERENCES = (
             "test_lower_hard_links_stay_one_file_after_a_write",
             "test_lower_hard_links_stay_one_file_after_a_remount",
             "test_two_names_of_one_file_are_left_alone",
+            "test_a_record_lock_holds_across_the_copy_up_for_every_name",
             "test_one_name_of_a_lower_file_is_removed_while_it_is_open_by_another",
             "test_an_open_file_has_the_number_of_its_name",
             "test_an_open_file_that_lost_its_name_is_still_the_file_of_its_other_name:lower",

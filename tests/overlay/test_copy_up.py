@@ -1,10 +1,12 @@
 """Copy-up as a caller of the core sees it, without a mount. Each test is a bug that was, or a promise."""
 
 import os
+import struct
 import time
 
 import pytest
 
+from cowfs.layers import data
 from cowfs.options import MountOptions
 from cowfs.overlay import Changes, Overlay
 
@@ -100,3 +102,53 @@ def test_the_inode_number_survives_copy_up_rename_and_remount(mount):
 def test_two_mounts_cannot_share_a_work_directory(overlay):
     with pytest.raises(OSError, match="another mount"):
         Overlay(overlay.options)
+
+
+@pytest.mark.parametrize("first", ["nothing", "chmod"])
+@pytest.mark.parametrize("how", ["open", "truncate"])
+def test_what_is_about_to_go_is_not_copied(overlay, directories, monkeypatch, how, first):
+    def copying(*_):
+        raise AssertionError("data was copied")
+
+    node = overlay.walk(b"/dir/file")
+    if first == "chmod":
+        overlay.setattr(node, Changes(mode=0o600))
+    for name in ("copy", "copy_ranges", "_copy_range"):
+        monkeypatch.setattr(data, name, copying)
+    if how == "open":
+        overlay.release(overlay.open(node, os.O_WRONLY | os.O_TRUNC))
+    else:
+        overlay.setattr(node, Changes(size=0))
+    assert overlay.attr(node).size == 0
+    assert (directories / "upper" / "dir" / "file").read_bytes() == b""
+
+
+CAPABILITY, RAW = "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+
+
+@pytest.mark.parametrize("way", ["open", "in two steps", "whole at the end"])
+def test_a_copy_keeps_the_capabilities_that_its_making_takes_off(directories, way):
+    """A write drops security.capability, and so does chown: both are part of making the copy."""
+    file = directories / "lower" / "dir" / "file"
+    file.write_bytes(b"x" * 2_000_000)
+    os.chown(file, 1000, 1000)
+    os.setxattr(file, CAPABILITY, RAW)
+    layers = {"upper": directories / "upper", "work": directories / "work"}
+    overlay = Overlay(
+        MountOptions(lowers=(directories / "lower",), copy_up_on_open=way != "whole at the end", **layers)
+    )
+    node = overlay.walk(b"/dir/file")
+    if way == "in two steps":
+        overlay.setattr(node, Changes(mode=0o711))
+    if way == "whole at the end":
+        overlay.start_partial(node)
+    else:
+        overlay.release(overlay.open(node, os.O_WRONLY))
+    node.lookups += 1
+    overlay.close()
+    copied = directories / "upper" / "dir" / "file"
+    assert os.getxattr(copied, CAPABILITY) == RAW
+    assert (copied.stat().st_uid, copied.stat().st_size) == (1000, 2_000_000)
+    assert copied.stat().st_mtime_ns == file.stat().st_mtime_ns
+    assert copied.read_bytes() == file.read_bytes()
+    assert set(os.listxattr(copied)) == {CAPABILITY, "trusted.overlay.origin"}
