@@ -21,6 +21,7 @@ COMMANDS = {
     "layers": "List the layers of an image, from the bottom.",
     "explain": "Say which layer supplies a path, and what hides below it.",
     "pull": "Bring an image from a registry into the store.",
+    "push": "Copy an image of the store to a registry.",
     "images": "List the images in the store.",
     "inspect": "Show an image's config and history, and the layers that it made.",
     "tag": "Give an image one more name.",

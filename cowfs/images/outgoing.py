@@ -25,11 +25,12 @@ CONFIG_TYPE: Final = CONFIGS[0]
 
 
 class Packed(NamedTuple):
-    """A layer as a gzip blob."""
+    """A layer as a blob: gzip if we packed it."""
 
     diff_id: str
     digest: str
     size: int  # bytes
+    media_type: str = LAYER_TYPE
 
 
 def config_of(store: Store, image: StoredImage) -> bytes:
@@ -82,7 +83,7 @@ def manifest(config: bytes, layers: Sequence[Packed]) -> bytes:
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "config": descriptor(CONFIG_TYPE, config),
-        "layers": [{"mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.size} for layer in layers],
+        "layers": [{"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size} for layer in layers],
     }
     return json.dumps(document, separators=(",", ":")).encode()
 

@@ -13,7 +13,7 @@ from cowfs.images.manifest import INDEXES, MANIFESTS
 from cowfs.images.registry.patience import PASSING, Passing, Patience, retry_after
 from cowfs.images.registry.settings import Endpoint
 from cowfs.images.registry.tokens import Authorizer
-from cowfs.images.registry.wire import ERROR_BODY, Answer, Headers, Wire, check_url
+from cowfs.images.registry.wire import ERROR_BODY, Answer, Headers, Wire, follow
 
 # Without all of them a registry makes another document of what it has, or a 404 (docker-registry 2.8).
 _ACCEPT = ", ".join((*INDEXES, *MANIFESTS))
@@ -62,6 +62,46 @@ class Repository:
 
         return self.patiently(get, what)
 
+    def has_blob(self, digest: str) -> bool:
+        """Whether it needs no upload."""
+        what = f"blob {digest} of {self.endpoint.path}"
+
+        def head() -> bool:
+            with self.request("HEAD", f"blobs/{digest}", what=what) as answer:
+                return answer.status == 200
+
+        try:
+            return self.patiently(head, what)
+        except NotFound:
+            return False
+
+    def upload(self, digest: str, file: BinaryIO) -> None:
+        """A blob, all of ``file``, in one piece (distribution-spec, "POST then PUT")."""
+        what = f"upload of {digest} to {self.endpoint.path}"
+
+        def put() -> None:
+            with self.request("POST", "blobs/uploads/", body=b"", what=what) as begun:
+                self._expect(begun, (202,), what)
+                url = self._next(begun)
+            file.seek(0)
+            headers = {"Content-Type": "application/octet-stream"}
+            target = f"{url}{'&' if '?' in url else '?'}digest={digest}"
+            with self.request("PUT", target, headers=headers, body=file, what=what) as answer:
+                self._expect(answer, (201, 204), what)
+
+        self.patiently(put, what)
+
+    def put_manifest(self, tag: str, data: bytes, media_type: str) -> None:
+        """Give ``tag`` a manifest, whose blobs are there."""
+        what = f"manifest {tag} of {self.endpoint.path}"
+
+        def put() -> None:
+            headers = {"Content-Type": media_type}
+            with self.request("PUT", f"manifests/{tag}", headers=headers, body=data, what=what) as answer:
+                self._expect(answer, (201,), what)
+
+        self.patiently(put, what)
+
     def patiently(self, get: Callable[[], Result], what: str) -> Result:
         """``get()``, tried again while it raises what may pass."""
         patience = self.patience()
@@ -105,6 +145,10 @@ class Repository:
     def _is_ours(self, url: str) -> bool:
         return url.startswith(self.endpoint.base)
 
+    def _next(self, answer: Answer) -> str:
+        """Where an upload goes on, as far as we may follow."""
+        return follow(answer.url, answer.header("Location"), self.endpoint).geturl()
+
     def _expect(self, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
         if answer.status not in statuses:
             raise RegistryError(f"{self.endpoint.name}: {what}: the status {answer.status} makes no sense")
@@ -118,14 +162,6 @@ class Repository:
         if answer.status == 403:
             return self._authorizer.denied(self.endpoint)
         return RegistryError(f"{self.endpoint.name}: {what}: status {answer.status}{said}")
-
-
-def location(answer: Answer, repository: Repository) -> str:
-    """Where an upload goes on: the Location of an answer, checked like a redirect."""
-    from urllib.parse import urljoin
-
-    before = check_url(answer.url, None, repository.endpoint)
-    return check_url(urljoin(answer.url, answer.header("Location")), before, repository.endpoint).geturl()
 
 
 def _said(answer: Answer) -> str:

@@ -138,7 +138,7 @@ class Wire:
             if answer.status not in _REDIRECTS or method not in ("GET", "HEAD"):
                 return answer
             answer.close()
-            target = check_url(_joined(current.geturl(), answer.header("Location")), current, endpoint)
+            target = follow(current.geturl(), answer.header("Location"), endpoint)
             if origin(target) != origin(current):
                 secret = ""
             current = target
@@ -194,12 +194,13 @@ def check_url(url: str, before: SplitResult | None, endpoint: Endpoint) -> Split
     return parts
 
 
-def _joined(base: str, location: str) -> str:
-    """A Location as a whole URL; what cannot be one, as it is."""
+def follow(base: str, location: str, endpoint: Endpoint) -> SplitResult:
+    """Where an answer from ``base`` sends us, if it may be asked. Raises RegistryError."""
     try:
-        return urljoin(base, location)
+        url = urljoin(base, location)
     except ValueError:
-        return location
+        url = location
+    return check_url(url, urlsplit(base), endpoint)
 
 
 def origin(parts: SplitResult) -> tuple[str, str, int]:
