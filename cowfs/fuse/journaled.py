@@ -9,14 +9,15 @@ is told by size, blocks and times.
 """
 
 import os
+from collections.abc import Callable, Coroutine
 from time import time_ns
-from typing import Final
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
-from cowfs.fuse.errnos import waiting
+from cowfs.fuse.errnos import immediate, waiting
 from cowfs.fuse.operations import Operations
 from cowfs.journal import records
 from cowfs.journal.processes import Process, Processes
@@ -28,6 +29,34 @@ _FOR_EXECUTION: Final = 0x20  # FMODE_EXEC among the flags of an open: include/l
 _DIRECTORIES: Final = 4096  # numbers of directories that are remembered
 _MOMENT: Final = 0.25  # seconds
 
+
+# The handlers themselves, without what turns exceptions into replies: here that happens around both
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _plain(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    return cast(Callable[P, T], handler.__wrapped__)  # type: ignore[attr-defined]
+
+
+def _plain_waiting(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    return cast(Callable[P, Coroutine[Any, Any, T]], handler.__wrapped__)  # type: ignore[attr-defined]
+
+
+_mknod: Final = _plain(Operations.mknod)
+_mkdir: Final = _plain(Operations.mkdir)
+_symlink: Final = _plain(Operations.symlink)
+_link: Final = _plain(Operations.link)
+_unlink: Final = _plain(Operations.unlink)
+_rmdir: Final = _plain(Operations.rmdir)
+_rename: Final = _plain(Operations.rename)
+_setxattr: Final = _plain(Operations.setxattr)
+_removexattr: Final = _plain(Operations.removexattr)
+_create: Final = _plain(Operations.create)
+_release: Final = _plain(Operations.release)
+_setattr: Final = _plain_waiting(Operations.setattr)
+_open: Final = _plain_waiting(Operations.open)
+_write: Final = _plain_waiting(Operations.write)
 
 _TICK_NS: Final = 20_000_000  # two writes closer than this may leave the same mtime (older kernels, 100 Hz)
 
@@ -85,49 +114,47 @@ class Journaled(Operations):
 
     # --- names --------------------------------------------------------------------------------------------
 
-    @waiting
-    async def mknod(
-        self, parent: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
-    ) -> EntryAttributes:
-        entry = await super().mknod(parent, name, mode, rdev, ctx)
+    @immediate
+    def mknod(self, parent: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext) -> EntryAttributes:
+        entry = _mknod(self, parent, name, mode, rdev, ctx)
         self._note(ctx, Op.MKNOD, NO_LAYER, self._table[parent], name, records.DEVICE.pack(entry.st_mode, rdev))
         return entry
 
-    @waiting
-    async def mkdir(self, parent: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
-        entry = await super().mkdir(parent, name, mode, ctx)
+    @immediate
+    def mkdir(self, parent: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
+        entry = _mkdir(self, parent, name, mode, ctx)
         self._note(ctx, Op.MKDIR, NO_LAYER, self._table[parent], name, records.MODE.pack(entry.st_mode))
         return entry
 
-    @waiting
-    async def symlink(self, parent: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext) -> EntryAttributes:
-        entry = await super().symlink(parent, name, target, ctx)
+    @immediate
+    def symlink(self, parent: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        entry = _symlink(self, parent, name, target, ctx)
         self._note(ctx, Op.SYMLINK, NO_LAYER, self._table[parent], name, target)
         return entry
 
-    @waiting
-    async def link(self, inode: InodeT, parent: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
+    @immediate
+    def link(self, inode: InodeT, parent: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
         node = self._table[inode]
-        entry = await super().link(inode, parent, name, ctx)
+        entry = _link(self, inode, parent, name, ctx)
         older, older_name = self._older_name(node, self._table[parent], name)
         rest = records.PLACE.pack(self._place(older)) + older_name
         self._note(ctx, Op.LINK, NO_LAYER, self._table[parent], name, rest)
         return entry
 
-    @waiting
-    async def unlink(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+    @immediate
+    def unlink(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         layer = self._layer_at(self._table[parent], name)
-        await super().unlink(parent, name, ctx)
+        _unlink(self, parent, name, ctx)
         self._note(ctx, Op.UNLINK, layer, self._table[parent], name)
 
-    @waiting
-    async def rmdir(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+    @immediate
+    def rmdir(self, parent: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         layer = self._layer_at(self._table[parent], name)
-        await super().rmdir(parent, name, ctx)
+        _rmdir(self, parent, name, ctx)
         self._note(ctx, Op.RMDIR, layer, self._table[parent], name)
 
-    @waiting
-    async def rename(
+    @immediate
+    def rename(
         self,
         parent_old: InodeT,
         name_old: FileNameT,
@@ -139,7 +166,7 @@ class Journaled(Operations):
         old, new = self._table[parent_old], self._table[parent_new]
         source, target = self.overlay.find(old, name_old), self.overlay.find(new, name_new)
         layer, replaced = self._layer_of(source), self._layer_of(target)
-        await super().rename(parent_old, name_old, parent_new, name_new, flags, ctx)
+        _rename(self, parent_old, name_old, parent_new, name_new, flags, ctx)
         if source is target:
             return  # two names of one file: nothing moved
         rest = records.RENAMED.pack(self._place(new), replaced, flags) + name_new
@@ -165,38 +192,26 @@ class Journaled(Operations):
             before = self.overlay.status(node)
             for writer in writers:
                 writer.settle(before)
-        reply = await super().setattr(inode, attr, fields, fh, ctx)
+        reply = await _setattr(self, inode, attr, fields, fh, ctx)
         for writer in writers:
             if writer.mtime_ns is not None:
                 writer.mtime_ns, writer.size = reply.st_mtime_ns, reply.st_size
-        mask = (
-            (fields.update_mode and records.SET_MODE)
-            | (fields.update_uid and records.SET_OWNER)
-            | (fields.update_gid and records.SET_GROUP)
-            | (fields.update_size and records.SET_SIZE)
-            | ((fields.update_atime or fields.update_mtime) and records.SET_TIMES)
-        )
-        self._note_node(
-            ctx,
-            Op.ATTRIBUTES,
-            layer,
-            node,
-            records.ATTRIBUTES.pack(mask, reply.st_mode, reply.st_uid, reply.st_gid, reply.st_size),
-        )
+        if not node.orphan:
+            self._note(ctx, Op.ATTRIBUTES, layer, node.parent, node.name, _attributes(attr, fields))
         return reply
 
-    @waiting
-    async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
+    @immediate
+    def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
         node = self._table[inode]
         layer = self._layer_of(node)
-        await super().setxattr(inode, name, value, ctx)
+        _setxattr(self, inode, name, value, ctx)
         self._note_node(ctx, Op.SETXATTR, layer, node, name)
 
-    @waiting
-    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+    @immediate
+    def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
         node = self._table[inode]
         layer = self._layer_of(node)
-        await super().removexattr(inode, name, ctx)
+        _removexattr(self, inode, name, ctx)
         self._note_node(ctx, Op.REMOVEXATTR, layer, node, name)
 
     # --- files --------------------------------------------------------------------------------------------
@@ -209,49 +224,47 @@ class Journaled(Operations):
         else:
             self._people.opened(ctx.pid, ctx.uid, ctx.gid)
         if not flags & (os.O_ACCMODE | os.O_TRUNC):
-            return await super().open(inode, flags, ctx)
+            return await _open(self, inode, flags, ctx)
         layer = self._layer_of(node)
-        info = await super().open(inode, flags, ctx)
+        info = await _open(self, inode, flags, ctx)
         if flags & os.O_TRUNC:
             self._note_node(ctx, Op.ATTRIBUTES, layer, node, records.ATTRIBUTES.pack(records.SET_SIZE, 0, 0, 0, 0))
             layer = UPPER
         if flags & os.O_ACCMODE:
             before = self.overlay.status(node)
-            self._note_node(ctx, Op.OPEN, layer, node, records.OPENED.pack(info.fh, before.st_size))
-            self._writes(info.fh, ctx, layer, before)
+            rest = records.OPENED.pack(info.fh, before.st_size)
+            number = 0 if node.orphan else self._note(ctx, Op.OPEN, layer, node.parent, node.name, rest)
+            self._writers[info.fh] = _Writer(number, self._people.process_of(ctx.pid), layer, before)
         return info
 
-    @waiting
-    async def create(
+    @immediate
+    def create(
         self, parent: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        info, entry = await super().create(parent, name, mode, flags, ctx)
-        self._note(ctx, Op.CREATE, NO_LAYER, self._table[parent], name, records.CREATED.pack(entry.st_mode, info.fh))
+        info, entry = _create(self, parent, name, mode, flags, ctx)
+        rest = records.CREATED.pack(entry.st_mode, info.fh)
+        number = self._note(ctx, Op.CREATE, NO_LAYER, self._table[parent], name, rest)
         if flags & os.O_ACCMODE:
-            self._writes(info.fh, ctx, NO_LAYER, None)
+            self._writers[info.fh] = _Writer(number, self._people.process_of(ctx.pid), NO_LAYER, None)
         return info, entry
 
     @waiting
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        done = await super().write(fh, off, buf)
+        done = await _write(self, fh, off, buf)
         writer = self._writers.get(fh)
         if writer is not None:
             writer.bytes += done
             if self._each_write:
                 node = self._handles[fh].node
                 rest = records.WRITTEN.pack(fh, off, done)
-                self._record(Op.WRITE, self._layer_of(node), self._number_of(writer), node.parent, node.name, rest)
+                self._note_handle(Op.WRITE, self._layer_of(node), writer, node, rest)
         return done
 
-    @waiting
-    async def release(self, fh: FileHandleT) -> None:
+    @immediate
+    def release(self, fh: FileHandleT) -> None:
         if fh in self._writers:
             self._closed(self._handles[fh])
-        await super().release(fh)
-
-    def _writes(self, fh: int, ctx: RequestContext, layer: int, before: os.stat_result | None) -> None:
-        number = self._people.number_of(ctx.pid, ctx.uid, ctx.gid)
-        self._writers[fh] = _Writer(number, self._people.process_of(ctx.pid), layer, before)
+        _release(self, fh)
 
     def _closed(self, handle: Handle) -> None:
         """What the holder of a handle wrote, whoever that is by now: a shell opens files for what it executes then."""
@@ -264,12 +277,7 @@ class Journaled(Operations):
             return  # it made an empty file, and that is known
         written = writer.bytes or (records.UNKNOWN if changed else 0)
         rest = records.CLOSED.pack(handle.fd, writer.size, now.st_size, written)
-        node = handle.node
-        self._record(Op.CLOSE, writer.layer, self._number_of(writer), node.parent, node.name, rest)
-
-    @staticmethod
-    def _number_of(writer: _Writer) -> int:
-        return writer.number if writer.process is None else writer.process.number
+        self._note_handle(Op.CLOSE, writer.layer, writer, handle.node, rest)
 
     # --- recording ----------------------------------------------------------------------------------------
 
@@ -279,16 +287,19 @@ class Journaled(Operations):
 
     def _note(
         self, ctx: RequestContext, op: Op, layer: int, directory: Node | None, name: bytes, rest: bytes = b""
-    ) -> None:
-        self._record(op, layer, self._people.number_of(ctx.pid, ctx.uid, ctx.gid), directory, name, rest)
+    ) -> int:
+        """Record a change of a name in a directory, None for the root itself: the number of the process."""
+        process = self._people.number_of(ctx.pid, ctx.uid, ctx.gid)
+        self.journal.change(op, layer, process, self._place(directory or self.overlay.root), name, rest)
+        return process
 
-    def _record(self, op: Op, layer: int, process: int, directory: Node | None, name: bytes, rest: bytes) -> None:
-        """The root is the empty name in itself; a file without a name is in no directory."""
-        if directory is None:
-            place = 0 if op in (Op.CLOSE, Op.WRITE) else self._place(self.overlay.root)
+    def _note_handle(self, op: Op, layer: int, writer: _Writer, node: Node, rest: bytes) -> None:
+        """Record a change by a handle; a file without a name is in no directory."""
+        process = writer.number if writer.process is None else writer.process.number
+        if node.parent is None:
+            self.journal.change(op, layer, process, 0, b"", rest)
         else:
-            place = self._place(directory)
-        self.journal.change(op, layer, process, place, name if place else b"", rest)
+            self.journal.change(op, layer, process, self._place(node.parent), node.name, rest)
 
     def _place(self, directory: Node) -> int:
         assert isinstance(directory, DirNode)
@@ -321,3 +332,19 @@ class Journaled(Operations):
         if node.parent is not None and (node.parent, node.name) != (parent, name):
             return node.parent, node.name
         return next(iter(node.aliases or ()), (self.overlay.root, b""))
+
+
+def _attributes(attr: EntryAttributes, fields: pyfuse3.SetattrFields) -> bytes:
+    """What a setattr sets."""
+    mask = mode = uid = gid = size = 0
+    if fields.update_atime or fields.update_mtime:
+        mask = records.SET_TIMES
+    if fields.update_mode:
+        mask, mode = mask | records.SET_MODE, attr.st_mode
+    if fields.update_uid:
+        mask, uid = mask | records.SET_OWNER, attr.st_uid
+    if fields.update_gid:
+        mask, gid = mask | records.SET_GROUP, attr.st_gid
+    if fields.update_size:
+        mask, size = mask | records.SET_SIZE, attr.st_size
+    return records.ATTRIBUTES.pack(mask, mode, uid, gid, size)

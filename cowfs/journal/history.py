@@ -52,12 +52,12 @@ class History:
 
     def add(self, change: Change) -> None:
         """The next change."""
-        if change.op in _MADE:
+        if change.op in _MADE or (change.op is Op.LINK and not change.other):
             directory, name = self._place(change.path)
             before = directory.below.get(name)
             made = directory.below[name] = _File([*(before.changes if before else ()), change], [])
             made.below = before.below if before else {}
-        elif change.op is Op.LINK and change.other is not None:
+        elif change.op is Op.LINK and change.other:
             file = self._file(change.other)
             directory, name = self._place(change.path)
             directory.below[name] = file

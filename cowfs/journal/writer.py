@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 BATCH: Final = 512  # records
 LIMIT: Final = 1 << 30  # bytes of a journal where nobody says another
 _RESERVE: Final = 64  # bytes: room for the record that says it is full
+_pack: Final = records.HEAD.pack
+_HEAD: Final = records.HEAD.size
 _LATEST: Final = 0xFFFFFFFF  # us since a batch began
 
 
@@ -69,14 +71,17 @@ class Journal:
         if self._stopped:
             self.lost += 1
             return
-        now = time_ns()
-        if not self._waiting:
+        waiting, now = self._waiting, time_ns()
+        if not waiting:
             self._began = now
             self.wake()
-        since = min(max(0, now - self._began) // 1000, _LATEST)
-        size = 18 + len(name) + len(rest)
-        self._waiting.append(records.HEAD.pack(size, op, layer, since, process, directory, len(name)) + name + rest)
-        if len(self._waiting) >= BATCH:
+        since = (now - self._began) // 1000
+        if not 0 <= since <= _LATEST:  # the clock was set
+            since = 0 if since < 0 else _LATEST
+        waiting.append(
+            _pack(_HEAD + len(name) + len(rest), op, layer, since, process, directory, len(name)) + name + rest
+        )
+        if len(waiting) >= BATCH:
             self.flush()
 
     def append(self, record: bytes) -> None:

@@ -122,7 +122,7 @@ def test_a_program_of_the_same_name_is_known_by_its_opening(seen: Seen) -> None:
 
 def test_who_adopts_a_process_is_not_its_parent(seen: Seen) -> None:
     """The parent is the one that was there when the process was first seen."""
-    script = "sh -c 'echo $$; read line' <&0 & echo $!; wait"
+    script = "sh -c 'echo $$; exec sleep 100' & echo $!; wait"
     parent = subprocess.Popen(["sh", "-c", script, "the-parent"], stdin=-1, stdout=-1)
     assert parent.stdout
     child = int(parent.stdout.readline())
