@@ -11,11 +11,12 @@ from tests.behaviour.fs import Fs
 from tests.behaviour.layers import BASE_TIME_NS, Entry, directory, file, hard_link, special, symlink, whiteout
 from tests.behaviour.snapshot import walk
 from tests.behaviour.steps import Step
-from tests.behaviour.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
+from tests.behaviour.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, RENAME_EXCHANGE, RENAME_NOREPLACE
 
 NAMES = [b"a", b"b", b"c", b"d", b"e", b"\xff"]
 SLOTS = 4
-_OURS = ("remount", "drop_caches", "rotate", "visit", "close")  # not a program's doing
+DESCRIPTORS = frozenset({"slot_map", "slot_allocate", "copy"})  # steps that need a file descriptor
+_OURS = ("remount", "kill", "drop_caches", "rotate", "visit", "close")  # not a program's doing
 _ACCESS, _DEFAULT = b"system.posix_acl_access", b"system.posix_acl_default"
 
 
@@ -78,7 +79,7 @@ class LayerChooser:
         rng = self.rng
         kind = rng.choice("fffffdddsxwww" if hides else "fffffdddsx")
         if kind == "f":
-            size = rng.choice([0, 1, 100, 5000, 70000])
+            size = rng.choice([0, 1, 100, 5000, 70000, 70000, 70000, 2_000_001])
             mode = rng.choice([0o644, 0o600, 0o4755, 0o2755])
             attributes = {b"user.lower": path} if rng.random() < 0.3 else {}
             content = bytes([rng.randrange(1, 250)]) * size
@@ -100,7 +101,8 @@ class StepChooser:
         "rmdir": 6, "unlink": 9, "rename": 22, "link": 6, "symlink": 3, "mknod": 2, "chmod": 5, "chown": 3,
         "utimens": 3, "setxattr": 4, "removexattr": 2, "getxattr": 1, "open": 8, "close": 3, "slot_read": 4,
         "slot_pwrite": 6, "slot_write": 4, "slot_truncate": 3, "slot_chmod": 1, "slot_status": 4, "slot_fsync": 1,
-        "remount": 1, "drop_caches": 3, "rotate": 0.4, "visit": 0.4,
+        "slot_map": 3, "slot_allocate": 2, "copy": 3, "remount": 1, "kill": 0.5, "drop_caches": 3,
+        "rotate": 0.4, "visit": 0.4,
     }  # fmt: skip
 
     def __init__(self, rng: random.Random, view: Fs, *, without: Collection[str] = ()) -> None:
@@ -163,7 +165,7 @@ class StepChooser:
         return (self._new() if self.rng.random() < 0.7 else self._file(), flags, self._mode(), *self._data())
 
     def _write(self) -> tuple[object, ...]:
-        return (self._file(), self.rng.choice([0, 0, 3, 4096, 100000]), *self._data())
+        return (self._file(), self.rng.choice([0, 0, 3, 4096, 100000, 1_500_000]), *self._data())
 
     def _read(self) -> tuple[object, ...]:
         return (self._file(),)
@@ -177,7 +179,7 @@ class StepChooser:
     _readlink, _unlink = _lstat, _lstat
 
     def _truncate(self) -> tuple[object, ...]:
-        return (self._file(), self.rng.choice([0, 0, 1, 50, 6000]))
+        return (self._file(), self.rng.choice([0, 0, 1, 50, 6000, 1_200_000]))
 
     def _mkdir(self) -> tuple[object, ...]:
         return (self._new(), self.rng.choice([0o755, 0o700, 0o777, 0o1777]))
@@ -246,6 +248,17 @@ class StepChooser:
 
     def _slot_truncate(self) -> tuple[object, ...]:
         return (*self._slot(), self.rng.choice([0, 1, 5000]))
+
+    def _slot_map(self) -> tuple[object, ...]:
+        return (*self._slot(), self.rng.choice([0, 3, 4096, 1_000_000]), *self._data())
+
+    def _slot_allocate(self) -> tuple[object, ...]:
+        mode = self.rng.choice([0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE])
+        return (*self._slot(), mode, self.rng.choice([0, 4096, 5000]), self.rng.choice([1, 4096, 20000]))
+
+    def _copy(self) -> tuple[object, ...]:
+        places = self.rng.choice([0, 0, 100, 4096]), self.rng.choice([0, 0, 5, 8192])
+        return (self._file(), *self._slot(), *places, self.rng.choice([1, 5000, 3_000_000]))
 
     def _slot_chmod(self) -> tuple[object, ...]:
         return (*self._slot(), self._mode())

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -162,18 +163,27 @@ class FuseOverlay(SyscallFs):
 class CowfsMount(SyscallFs):
     """Our mount, served by a process of its own."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, *, copy_up_on_open: bool = False) -> None:
         super().__init__(scene.merged)
         self.scene = scene
+        self._copy_up_on_open = copy_up_on_open
         self._mount()
 
     def _mount(self) -> None:
         self._log = Path(os.fsdecode(self.scene.base)) / "log"
         mountpoint = Path(os.fsdecode(self.root))
-        self.server = serve.start(self.scene.options, mountpoint, detach=False, log=self._log)
+        options = replace(self.scene.options, copy_up_on_open=self._copy_up_on_open)
+        self.server = serve.start(options, mountpoint, detach=False, log=self._log)
 
     def remount(self) -> None:
         self.close()
+        self._mount()
+
+    def kill(self) -> None:
+        """End the process in the middle of everything, and mount again."""
+        os.kill(self.server, signal.SIGKILL)
+        os.waitpid(self.server, 0)
+        syscalls.unmount(self.root, lazy=True)
         self._mount()
 
     def rotate(self) -> None:

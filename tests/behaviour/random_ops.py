@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from tests.behaviour import syscalls
-from tests.behaviour.generator import LayerChooser, StepChooser
+from tests.behaviour.generator import DESCRIPTORS, LayerChooser, StepChooser
 from tests.behaviour.layers import Entry
 from tests.behaviour.shrink import shrink
 from tests.behaviour.steps import Step
@@ -40,7 +40,8 @@ def episode(base: bytes, seed: str, count: int, names: Sequence[str], without: C
     syscalls.mount(b"scratch", base, b"tmpfs")
     try:
         world = World(base, stack, names)
-        unable = {"as"} if "core" in names else set()  # permissions are a kernel's to judge
+        # Permissions are a kernel's to judge
+        unable = {"as", *DESCRIPTORS} if "core" in names else set[str]()
         chooser = StepChooser(rng, world.players[0].fs, without=unable.union(without))
         try:
             for number in range(1, count + 1):
@@ -106,7 +107,9 @@ def main() -> int:
     parser.add_argument("--seed", default="1", help="of the first episode; the others follow from it")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument(
-        "--on", default="plain,cowfs", help="file systems to compare, the first is right: plain, overlayfs, core, cowfs"
+        "--on",
+        default="plain,cowfs",
+        help="the first is right: plain, overlayfs, core, cowfs, helper (cowfs as mount.fuse.cowfs mounts it)",
     )
     parser.add_argument("--without", default="", help="steps to leave out, and: as, umask, acl")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first find; show each sort once")

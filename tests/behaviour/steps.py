@@ -4,12 +4,15 @@
 """
 
 import contextlib
+import ctypes
+import mmap
 import os
 import stat
 from collections.abc import Callable
 from typing import Any
 
 from tests.behaviour.fs import File, Fs, Listed, Status
+from tests.behaviour.syscalls import check, libc
 
 Step = tuple[Any, ...]
 Slots = dict[int, tuple[File, int]]  # open files with their flags, as a program would hold them
@@ -86,6 +89,39 @@ def _on_slot(action: Callable[..., object]) -> Callable[..., object]:
     return apply_to
 
 
+def _map(file: Any, offset: int, fill: int, length: int) -> object:
+    """Write through a shared mapping."""
+    size = file.status().size
+    if not length or offset + length > size:
+        raise _Unsuitable
+    with mmap.mmap(file.fd, size) as view:
+        before = view[offset : offset + length]
+        view[offset : offset + length] = pattern(fill, length)
+        view.flush()
+    return before
+
+
+def _allocate(file: Any, mode: int, offset: int, length: int) -> None:
+    check(libc.fallocate(file.fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))
+
+
+def _copy(fs: Fs, slots: Slots, path: bytes, slot: int, offset: int, target_offset: int, length: int) -> object:
+    """copy_file_range(2) until there is no more."""
+    if slot not in slots:
+        return None
+    target: Any = slots[slot][0]
+    source: Any = _opened(fs, path, os.O_RDONLY)
+    done = 0
+    try:
+        while count := os.copy_file_range(source.fd, target.fd, length - done, offset + done, target_offset + done):
+            done += count
+            if done == length:
+                break
+    finally:
+        source.close()
+    return done
+
+
 ACTIONS: dict[str, Callable[..., object]] = {
     "create": _create,
     "write": _write,
@@ -115,6 +151,9 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "slot_truncate": _on_slot(lambda file, size: file.truncate(size)),
     "slot_chmod": _on_slot(lambda file, mode: file.chmod(mode)),
     "slot_status": _on_slot(lambda file: _status(file.status())),
+    "slot_map": _on_slot(_map),
+    "slot_allocate": _on_slot(_allocate),
+    "copy": _copy,
     "slot_fsync": _on_slot(lambda file: file.fsync()),
 }
 

@@ -13,6 +13,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
+FALLOC_FL_KEEP_SIZE = 1
+FALLOC_FL_PUNCH_HOLE = 2
 AT_FDCWD = -100
 
 _INTEL = os.uname().machine == "x86_64"  # other machines use the asm-generic numbers

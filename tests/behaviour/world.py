@@ -18,7 +18,7 @@ from tests.behaviour.layers import Entry
 from tests.behaviour.merged import OVERLAY_FULL, CowfsMount, KernelOverlay, Merged, PlainDirectory, Scene, build_lowers
 from tests.behaviour.steps import Slots, Step
 
-OURS = ("core", "cowfs")
+OURS = ("core", "cowfs", "helper")
 MERGED = ("overlayfs", *OURS)
 
 
@@ -39,7 +39,10 @@ class Player(NamedTuple):
 
 
 class World:
-    """The file systems ``names`` ("plain", "overlayfs", "core", "cowfs") over the same layers, below ``base``."""
+    """The file systems ``names`` over the same layers, below ``base``: "plain" and those of MERGED.
+
+    "helper" is ours as ``mount.fuse.cowfs`` mounts it: it copies up when a file is opened.
+    """
 
     def __init__(self, base: bytes, stack: Sequence[Sequence[Entry]], names: Sequence[str]) -> None:
         self.started_ns = time.time_ns() - 10**9
@@ -91,6 +94,16 @@ class World:
             if ours:
                 self._same_numbers(player, numbers)
         steps.close_all(self.players[0].slots)
+
+    def _kill(self) -> None:
+        """The process of our mount is killed; what others do then is a remount."""
+        for player in self.players:
+            steps.close_all(player.slots)
+        for player, fs in self._merged():
+            before = self._take(player)
+            kill = fs.kill if isinstance(fs, CowfsMount) else fs.remount
+            self._guard(player, "kill", kill)
+            self._same(player, "kill", before, self._take(player))
 
     def _drop_caches(self) -> None:
         for player, fs in self._merged():
@@ -187,7 +200,9 @@ def _start(name: str, base: bytes, lowers: Sequence[bytes], stack: Sequence[Sequ
     scene = Scene(base, lowers)
     if name == "overlayfs":
         return KernelOverlay(scene, OVERLAY_FULL)
-    return CowfsMount(scene) if name == "cowfs" else CowfsCore(scene)
+    if name == "core":
+        return CowfsCore(scene)
+    return CowfsMount(scene, copy_up_on_open=name == "helper")
 
 
 def _tolerated(player: Player, step: Step) -> bool:
