@@ -21,8 +21,8 @@ def pkg_config(option: str) -> list[str]:
 library = Extension(
     "cowfs.fuse.transport._library",
     sources=["cowfs/fuse/transport/library.c"],
-    extra_compile_args=["-O2", "-Wall", "-Wextra", *pkg_config("--cflags")],
-    extra_link_args=pkg_config("--libs"),
+    extra_compile_args=["-O2", "-pthread", "-Wall", "-Wextra", *pkg_config("--cflags")],
+    extra_link_args=["-pthread", *pkg_config("--libs")],
     optional=True,
 )
 setup(ext_modules=[library])

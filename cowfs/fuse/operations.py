@@ -19,7 +19,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, In
 from cowfs.fuse import convert
 from cowfs.fuse.backings import FIRST_DIRECTORY, Backings
 from cowfs.fuse.errnos import immediate, waiting
-from cowfs.overlay import Caller, DirHandle, DirNode, Handle, Node, Overlay
+from cowfs.overlay import Caller, DirNode, Handle, Node, Overlay
 from cowfs.overlay.parts import NAME_MAX
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ class Operations(pyfuse3.Operations):
         self._live = overlay.options.live_lower
         self._absent = convert.absent(convert.LIVE if self._live else convert.FOREVER)
         self._handles: dict[int, Handle] = {}
-        self._directories: dict[int, DirHandle] = {}
+        self._directories: dict[int, Node] = {}
+        self.directories_by_node = False  # no OPENDIR comes: the node's number is the handle
         self._numbers = count(FIRST_DIRECTORY)
         self._filling: dict[Node, trio.Event] = {}
 
@@ -303,25 +304,30 @@ class Operations(pyfuse3.Operations):
     @immediate
     def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         number = next(self._numbers)
-        self._directories[number] = self.overlay.opendir(self._table[inode])
+        self._directories[number] = self._table[inode]
         return FileHandleT(number)
+
+    def _directory(self, fh: int) -> DirNode:
+        node = self._table[fh] if self.directories_by_node else self._directories[fh]
+        assert isinstance(node, DirNode)
+        return node
 
     @immediate
     def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        handle = self._directories[fh]
-        names = self.overlay.list_names(handle, start_id)
-        for position in range(start_id, len(names)):
-            name = names[position]
+        directory = self._directory(fh)
+        listing = self.overlay.listing(directory, start_id)
+        for position in range(listing.position(start_id), len(listing.names)):
+            name = listing.names[position]
             node, entry = None, self._absent
             try:
-                node = self._listed(handle.node, name)
+                node = self._listed(directory, name)
                 if node is None:
                     continue
                 entry = self._entry(node)
             except OSError as failure:
                 # What is wrong with one name a look-up of it says; the others are listed.
                 log.debug("%r in a listing: %s", name, failure)
-            if not pyfuse3.readdir_reply(token, FileNameT(name), entry, position + 1):
+            if not pyfuse3.readdir_reply(token, FileNameT(name), entry, listing.numbers[position] + 1):
                 return
             if node is not None and name not in (b".", b".."):
                 node.lookups += 1
@@ -340,5 +346,5 @@ class Operations(pyfuse3.Operations):
 
     @waiting
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
-        node = self._directories[fh].node
+        node = self._directory(fh)
         await self._in_thread(lambda: self.overlay.fsyncdir(node))

@@ -79,10 +79,11 @@ class Session:
             if self._options.live_lower:
                 self.levers.refuse("listings", "a lower may change underneath")
             else:
-                self._library.cache_directories()
-                self.levers.enable("listings")
+                self._library.keep_listings()
         if self.levers.asks("extras"):
             Extras(self._operations, self._library).install()
+        if self.levers.asks("passthrough") and not self._options.volatile:
+            self._library.sync_files()
 
     def _connect(self) -> None:
         where, options = os.fspath(self._mountpoint), _mount_options(self._options)
@@ -100,11 +101,7 @@ class Session:
         pyfuse3.init(self._operations, where, options)
         self._begun = True
         self._device = mountpoints.device_at(self._mountpoint)
-        if self._library is not None and "extras" in self.levers.asked:
-            if self._library.answers:
-                self.levers.enable("extras")
-            else:
-                self.levers.refuse("extras", "this libfuse makes its sessions by another function")
+        self._look_whether_library_answers()
         if self.levers.asks("waiting") and self._connection is not None:
             waiting.install(self._connection.descriptor, lambda: self._operations.busy > 0)
             self.levers.enable("waiting")
@@ -112,6 +109,16 @@ class Session:
             self.levers.refuse("waiting", "needs the handshake: the descriptor is libfuse's own")
         if self._connection is None and "passthrough" in self.levers.asked:
             self.levers.refuse("passthrough", "needs the handshake")
+
+    def _look_whether_library_answers(self) -> None:
+        for name in ("listings", "extras"):
+            if self._library is None or not self.levers.asks(name) or name in self.levers.reasons:
+                continue
+            if self._library.answers:
+                self.levers.enable(name)
+            else:
+                self.levers.refuse(name, "this libfuse makes its sessions by another function")
+        self._operations.directories_by_node = "listings" in self.levers.on
 
     def _stack_depth(self) -> int:
         upper = self._overlay.upper
@@ -133,6 +140,8 @@ class Session:
 
     def _finish_handshake(self, connection: handshake.Connection) -> None:
         connection.answer()
+        if self._device is not None:
+            handshake.read_ahead(self._device)
         self.levers.enable("handshake")
         if not self.levers.asks("passthrough") or self._library is None:
             return
@@ -177,6 +186,8 @@ class Session:
             self._state.unlink(missing_ok=True)
         if self._connection is not None:
             self._connection.close()
+        if self._library is not None:
+            self._library.wait_for_syncs()
         if self._begun:
             pyfuse3.close(unmount=False)
         with contextlib.suppress(OSError):

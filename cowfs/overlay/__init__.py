@@ -16,7 +16,7 @@ from cowfs.overlay.attributes import Changes
 from cowfs.overlay.copy_up import Content, Fill
 from cowfs.overlay.create import ROOT, Caller
 from cowfs.overlay.files import Files
-from cowfs.state.handles import DirHandle, Handle
+from cowfs.state.handles import Handle
 from cowfs.state.nodes import DirNode, Node
 
 
@@ -30,4 +30,4 @@ class Overlay(Files):
         super().__init__(options)
 
 
-__all__ = ["ROOT", "Caller", "Changes", "Content", "DirHandle", "DirNode", "Fill", "Handle", "Node", "Overlay"]
+__all__ = ["ROOT", "Caller", "Changes", "Content", "DirNode", "Fill", "Handle", "Node", "Overlay"]

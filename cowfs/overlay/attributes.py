@@ -11,7 +11,7 @@ from typing import Final
 
 from cowfs.layers import syscalls
 from cowfs.layers.marks import ABSENT
-from cowfs.overlay.copy_up import Content
+from cowfs.overlay.copy_up import CAPABILITY, Content
 from cowfs.overlay.create import ROOT, Caller
 from cowfs.overlay.parts import error
 from cowfs.overlay.rename import Rename
@@ -124,8 +124,14 @@ class Attributes(Rename):
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """The value of an attribute. Raises ENODATA where it is absent, or one of our marks."""
+        if node.bare and name == CAPABILITY:
+            raise error(errno.ENODATA)
         path, follow = self.operand(node)
-        return os.getxattr(path, self.marks.stored(name), follow_symlinks=follow)
+        try:
+            return os.getxattr(path, self.marks.stored(name), follow_symlinks=follow)
+        except OSError as failure:
+            node.bare = node.bare or (name == CAPABILITY and failure.errno == errno.ENODATA and node.on_upper)
+            raise
 
     def listxattr(self, node: Node) -> list[bytes]:
         """The names of all attributes, marks left out."""
@@ -140,6 +146,7 @@ class Attributes(Rename):
                 self._check_flags(node, name, flags)
             self.raise_node(node, Content.STAYS)
         path, follow = self.operand(node)
+        node.bare = False
         os.setxattr(path, self.marks.stored(name), value, flags, follow_symlinks=follow)
         self.attributes_changed(node)
 

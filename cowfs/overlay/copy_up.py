@@ -26,7 +26,7 @@ from cowfs.state.partial import Partial
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_CAPABILITY: Final = b"security.capability"
+CAPABILITY: Final = b"security.capability"
 
 
 class Content(Enum):
@@ -312,7 +312,7 @@ class CopyUp(Status):
         """Commit a fill that ran: from here on the upper has the data. ``before``: the attributes when it began."""
         node = fill.node
         if capability is not None:
-            os.setxattr(fill.target, _CAPABILITY, capability)
+            os.setxattr(fill.target, CAPABILITY, capability)
         os.utime(fill.target, ns=(before.st_atime_ns, before.st_mtime_ns))
         os.removexattr(fill.target, self.marks.name(ondisk.METACOPY))
         self._whole(node)
@@ -349,7 +349,7 @@ class CopyUp(Status):
     def capability(self, node: Node) -> bytes | None:
         """The file capabilities of a node, which writing to the file takes off."""
         path, follow = self.operand(node)
-        return get_optional(path, _CAPABILITY, follow=follow)
+        return get_optional(path, CAPABILITY, follow=follow)
 
     def _switch_handles(self, node: Node) -> None:
         """Put the upper's file behind every handle that was opened on the lower: readers see what is written next."""

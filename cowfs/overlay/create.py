@@ -161,6 +161,7 @@ class Create(CopyUp):
             node.entries = {}
         else:
             node = Node(self._number(status), stat.S_IFMT(mode), directory, name)
+            node.bare = True
             node.upper = (upper_dir, name)
         self.table.add(node)
         self._enter_name(directory, name, node)

@@ -15,7 +15,8 @@ from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
 from cowfs.overlay.partial import PartialCopyUp
 from cowfs.overlay.parts import error
-from cowfs.state.handles import DirHandle, Handle
+from cowfs.state.handles import Handle
+from cowfs.state.listing import Listing
 from cowfs.state.nodes import DirNode, Node
 
 _OPEN_LOWER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -121,20 +122,12 @@ class Files(PartialCopyUp):
 
     # --- directories --------------------------------------------------------------------------------------
 
-    def opendir(self, node: Node) -> DirHandle:
-        """Open a directory for ``list_names``."""
-        if not isinstance(node, DirNode):
-            raise error(errno.ENOTDIR)
-        return DirHandle(node)
-
-    def list_names(self, handle: DirHandle, start: int) -> list[bytes]:
-        """The names as they were when the listing began; ``start`` 0 begins again.
-
-        Position N is the name after N others.
-        """
-        if start == 0 or not handle.names:
-            handle.names = [b".", b"..", *self.names(handle.node)]
-        return handle.names
+    def listing(self, node: DirNode, start: int) -> Listing:
+        """The names in a directory; ``start`` 0 looks which there are, any other number goes on from there."""
+        if node.listing is None or start == 0:
+            node.listing = node.listing or Listing()
+            node.listing.follow(self.names(node))
+        return node.listing
 
     def fsyncdir(self, node: DirNode) -> None:
         """Bring a directory's names to the disk, unless the mount is volatile."""

@@ -6,7 +6,7 @@ So reads and writes need no look-up, and a C function that serves a request with
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cowfs.state.nodes import DirNode, Node
+    from cowfs.state.nodes import Node
 
 
 class Handle:
@@ -23,13 +23,3 @@ class Handle:
         self.kill_privileges = False  # a write through it takes setuid and setgid off the file
         self.same_version = True  # False: a live lower put another version there since the last open
         self.backing: int | None = None  # the id of a passthrough registration
-
-
-class DirHandle:
-    """An open directory: a listing that goes on undisturbed by changes, from its start or the last rewind."""
-
-    __slots__ = ("names", "node")
-
-    def __init__(self, node: "DirNode") -> None:
-        self.node = node
-        self.names: list[bytes] = []

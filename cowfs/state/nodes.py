@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cowfs.layers.directory import Directory
 from cowfs.rules.lookup import Entry
+from cowfs.state.listing import Listing
 
 if TYPE_CHECKING:
     from cowfs.state.handles import Handle
@@ -30,6 +31,7 @@ class Node:
     __slots__ = (
         "aliases",
         "anchor",
+        "bare",
         "data",
         "handles",
         "index_name",
@@ -61,6 +63,7 @@ class Node:
         self.lower: Place | None = None  # where a lower has it, until then
         self.data: Place | None = None  # where its bytes are, when they are not with its attributes (metacopy)
         self.partial: Partial | None = None  # which parts of the data are in the upper, beside those in ``data``
+        self.bare = False  # the upper's file is known to have no capabilities, which the kernel asks for at every turn
         self.anchor = -1  # O_PATH descriptor of an upper file whose last known name is gone
         self.redirect: bytes | None = None  # the upper's mark that says where the lower part is
         self.index_name: str | None = None  # its entry in the index: several links in the lower
@@ -102,7 +105,18 @@ class Inherit(NamedTuple):
 class DirNode(Node):
     """A directory: its parts in the layers, and its names."""
 
-    __slots__ = ("below", "entries", "inherit", "lowers", "quiet", "upper_dir", "uppers", "version", "whiteouts")
+    __slots__ = (
+        "below",
+        "entries",
+        "inherit",
+        "listing",
+        "lowers",
+        "quiet",
+        "upper_dir",
+        "uppers",
+        "version",
+        "whiteouts",
+    )
 
     is_dir = True
 
@@ -114,6 +128,7 @@ class DirNode(Node):
         self.below = _NOTHING_BELOW  # what the lowers alone show; empty before the listing
         self.uppers = _NO_NAMES  # names that the upper has, where there are lowers, too
         self.whiteouts = _NO_NAMES  # names that the upper has a whiteout for
+        self.listing: Listing | None = None  # the order that readers of it were told of
         self.inherit: Inherit | None = None  # what new files take from it; None: not known
         self.version: tuple[int, ...] = ()  # mtimes of live lowers when they were listed
         self.quiet: tuple[int, int] | None = None  # a ctime on disk that came of a copy-up, and the one to show for it

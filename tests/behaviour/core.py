@@ -157,12 +157,12 @@ class CowfsCore:
         return _status(self.overlay.attr(self._walk(path, follow=True)))
 
     def listdir(self, path: bytes) -> list[Listed]:
-        handle = self.overlay.opendir(self._walk(path, follow=True))
+        directory = self._walk(path, follow=True)
         found = []
-        for name in self.overlay.list_names(handle, 0):
+        for name in self.overlay.listing(directory, 0).names:
             if name not in (b".", b".."):
                 try:
-                    node = self._step(handle.node, name)
+                    node = self._step(directory, name)
                 except OSError:  # as the mount does: what is wrong with one name keeps no other from being listed
                     found.append(Listed(name, 0, 0))
                 else:

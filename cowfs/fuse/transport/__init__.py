@@ -5,8 +5,10 @@ Five *levers*, each tried at start-up, each able to fail without harm, each swit
     handshake    mount(2) and INIT are ours: the kernel is told what pyfuse3 cannot ask for (no security.capability
                  look-up before writes, symbolic links cached, 1 MiB requests, the umask left to us)
     waiting      the device is polled a few dozen times before the event loop is asked to wait for it
-    passthrough  reads, writes and mmap of files in the upper go to the file itself (needs handshake and library)
-    listings     the kernel keeps directory listings (needs library; not where a lower may change underneath)
+    passthrough  reads, writes and mmap of files in the upper go to the file itself; their fsync needs no Python (needs
+                 handshake and library)
+    listings     the kernel keeps directory listings, and opens no directory (needs library; not where a lower may
+                 change underneath)
     extras       fallocate, lseek (SEEK_DATA, SEEK_HOLE) and copy_file_range are answered (needs library)
 
 ``MountOptions.transport`` is "auto" (all that work), "plain" (none: pyfuse3 as it is), or names joined by "+".

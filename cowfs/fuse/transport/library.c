@@ -9,16 +9,18 @@
 /* Newer headers declare the versioned function, with a const that came later; ours is declared where it is defined. */
 #define fuse_session_new_versioned declared_by_the_header
 #include <dlfcn.h>
+#include <errno.h>
 #include <fuse3/fuse_lowlevel.h>
 #undef fuse_session_new_versioned
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define HANDLES (1 << 20)          /* file handles are descriptors; directories are numbered from here on */
+#define HANDLES (1 << 20)          /* file handles are descriptors */
 #define FOPEN_DIRECT_IO (1u << 0)
 #define FOPEN_KEEP_CACHE (1u << 1)
-#define FOPEN_CACHE_DIR (1u << 3)
 #define FOPEN_PASSTHROUGH (1u << 7)
 
 /* The kernel's structures (include/uapi/linux/fuse.h), which older headers know without the backing id. */
@@ -34,7 +36,8 @@ struct entry_out {
 };
 
 static int32_t backing[HANDLES];   /* file handle -> backing id; 0: none */
-static int cache_directories;
+static struct fuse_lowlevel_ops theirs; /* pyfuse3's table */
+static int keep_listings, sync_files;
 static int intercepted;            /* pyfuse3's session was made by a function of ours */
 
 /* Callbacks return the answer, negative for an errno, or LATER: then they give the request to
@@ -50,7 +53,8 @@ static copy_function on_copy;
 
 void cowfs_set_backing(uint64_t fh, int32_t id) { if (fh < HANDLES) backing[fh] = id; }
 int cowfs_intercepted(void) { return intercepted; }
-void cowfs_cache_directories(int yes) { cache_directories = yes; }
+void cowfs_keep_listings(void) { keep_listings = 1; }
+void cowfs_sync_files(void) { sync_files = 1; }
 void cowfs_set_callbacks(allocate_function allocate, seek_function seek, copy_function copy)
 {
     on_allocate = allocate;
@@ -61,10 +65,7 @@ void cowfs_set_callbacks(allocate_function allocate, seek_function seek, copy_fu
 static struct open_out opened(const struct fuse_file_info *fi)
 {
     struct open_out out = { fi->fh, 0, 0 };
-    if (fi->fh >= HANDLES) {
-        if (cache_directories)
-            out.open_flags = FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
-    } else if (backing[fi->fh]) {
+    if (fi->fh < HANDLES && backing[fi->fh]) {
         out.open_flags = FOPEN_PASSTHROUGH;
         out.backing_id = backing[fi->fh];
     } else {
@@ -148,21 +149,98 @@ static void copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, struc
         cowfs_copied(req, result);
 }
 
-/* pyfuse3's table with three more entries; NULL where there are no callbacks, and then its own table is used. */
+/* A directory is read without being opened: once OPENDIR was answered so, the kernel sends none any more, nor RELEASEDIR,
+ * and keeps what it read (Linux 5.1). Its handle is then the node's number. */
+static void open_directory(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino, (void)fi;
+    fuse_reply_err(req, ENOSYS);
+}
+
+static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    fi->fh = ino;
+    theirs.readdirplus(req, ino, size, offset, fi);
+}
+
+static void sync_directory(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+    fi->fh = ino;
+    theirs.fsyncdir(req, ino, data_only, fi);
+}
+
+/* fsync of a file in passthrough: nothing is to be decided, and the disk takes its time, so a thread does it without
+ * Python. The kernel releases the handle only after the answer. */
+struct sync { fuse_req_t req; int file, data_only; };
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t all_synced = PTHREAD_COND_INITIALIZER;
+static int syncing;
+
+static void *run_sync(void *argument)
+{
+    struct sync *sync = argument;
+    int failed = sync->data_only ? fdatasync(sync->file) : fsync(sync->file);
+    fuse_reply_err(sync->req, failed ? errno : 0);
+    free(sync);
+    pthread_mutex_lock(&lock);
+    if (!--syncing)
+        pthread_cond_broadcast(&all_synced);
+    pthread_mutex_unlock(&lock);
+    return NULL;
+}
+
+static void sync_file(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+    struct sync *sync;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (fi->fh >= HANDLES || !backing[fi->fh] || !(sync = malloc(sizeof *sync))) {
+        theirs.fsync(req, ino, data_only, fi);
+        return;
+    }
+    *sync = (struct sync){ req, (int)fi->fh, data_only };
+    pthread_mutex_lock(&lock);
+    syncing++;
+    pthread_mutex_unlock(&lock);
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, 64 << 10);
+    if (pthread_create(&thread, &attributes, run_sync, sync))
+        run_sync(sync);
+    pthread_attr_destroy(&attributes);
+}
+
+/* Before libfuse's session goes: the threads answer through it. */
+void cowfs_wait_for_syncs(void)
+{
+    pthread_mutex_lock(&lock);
+    while (syncing)
+        pthread_cond_wait(&all_synced, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+/* pyfuse3's table with what was asked for in place of its own; NULL where nothing was, and then its own is used. */
 static struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops *table, size_t size)
 {
-    struct fuse_lowlevel_ops *ours;
-    if (!on_allocate || size > sizeof *ours)
+    static struct fuse_lowlevel_ops ours;
+    if ((!on_allocate && !keep_listings && !sync_files) || size > sizeof ours)
         return NULL;
-    ours = calloc(1, sizeof *ours);
-    if (!ours)
-        return NULL;
-    memcpy(ours, table, size);
-    ours->fallocate = allocate;
-    ours->lseek = seek;
-    ours->copy_file_range = copy_range;
+    memcpy(&theirs, table, size);
+    ours = theirs;
+    if (on_allocate) {
+        ours.fallocate = allocate;
+        ours.lseek = seek;
+        ours.copy_file_range = copy_range;
+    }
+    if (keep_listings) {
+        ours.opendir = open_directory;
+        ours.readdirplus = list;
+        ours.fsyncdir = sync_directory;
+    }
+    if (sync_files)
+        ours.fsync = sync_file;
     intercepted = 1;
-    return ours;
+    return &ours;
 }
 
 #undef fuse_session_new

@@ -50,9 +50,17 @@ class Library:
         """The next answer to an open of ``handle`` (a descriptor) carries this backing id; 0 for none."""
         self._library.cowfs_set_backing(_U64(handle), ctypes.c_int32(backing))
 
-    def cache_directories(self) -> None:
-        """From now on the kernel may keep listings."""
-        self._library.cowfs_cache_directories(1)
+    def keep_listings(self) -> None:
+        """Have directories read without being opened, by their nodes' numbers, and kept. Before pyfuse3.init."""
+        self._library.cowfs_keep_listings()
+
+    def sync_files(self) -> None:
+        """Have fsync of files in passthrough done by threads of the library's own. Before pyfuse3.init."""
+        self._library.cowfs_sync_files()
+
+    def wait_for_syncs(self) -> None:
+        """Until those threads are done. Before pyfuse3.close."""
+        self._library.cowfs_wait_for_syncs()
 
     def answer(self, allocate: Allocate, seek: Seek, copy_range: CopyRange) -> None:
         """Have three requests answered that pyfuse3 has no handlers for. Before pyfuse3.init."""
@@ -69,5 +77,5 @@ class Library:
 
     @property
     def answers(self) -> bool:
-        """Did libfuse take the functions given to ``answer``? Known after pyfuse3.init."""
+        """Did libfuse take the functions asked for? Known after pyfuse3.init."""
         return bool(self._library.cowfs_intercepted())
