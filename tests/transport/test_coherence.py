@@ -102,3 +102,89 @@ def writes_as_stranger(path):
             os._exit(status)
     os.close(descriptor_of_directory)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@BOTH
+def test_a_directory_that_changes_while_it_is_read_gives_each_name_that_stays_once(mounted, transport):
+    def prepare(mount):
+        (mount.lower / "many").mkdir()
+        for number in range(3000):
+            (mount.lower / "many" / f"old{number}").touch()
+
+    def check(mount):
+        many = mount.merged / "many"
+        seen = []
+        with os.scandir(many) as listing:
+            for entry in listing:
+                seen.append(entry.name)
+                if entry.name.startswith("old") and int(entry.name[3:]) % 2:
+                    os.unlink(many / entry.name)
+                if len(seen) % 500 == 0:
+                    (many / f"new{len(seen)}").touch()
+                    os.listdir(many)  # another reader
+        assert len(seen) == len(set(seen))
+        assert {f"old{number}" for number in range(0, 3000, 2)} <= set(seen)
+        assert len(os.listdir(many)) == 1500 + len([name for name in os.listdir(many) if name.startswith("new")])
+
+    mounted(check, transport, prepare)
+
+
+def test_directories_are_read_without_being_opened(mounted):
+    def prepare(mount):
+        (mount.lower / "sub").mkdir()
+        (mount.lower / "sub" / "file").touch()
+
+    def check(mount):
+        os.listdir(mount.merged)  # after the first time the kernel knows
+        mount.requests()
+        assert os.listdir(mount.merged / "sub") == ["file"]
+        first = mount.requests()
+        os.listdir(mount.merged / "sub")
+        directory = os.open(mount.merged / "sub", os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+        return first, mount.requests()
+
+    first, second = mounted(check, prepare=prepare)
+    assert not {"opendir", "releasedir"} & first.keys()
+    assert second.keys() <= {"fsyncdir", "getattr"}  # the time of the last access is asked for once
+
+
+@pytest.mark.parametrize(("transport", "asked"), [("auto", 0), ("plain", 2)])
+def test_fsync_of_a_new_file_needs_no_python_where_the_library_does_it(mounted, transport, asked):
+    def check(mount):
+        with open(mount.merged / "file", "wb") as file:
+            file.write(b"x" * 5000)
+            mount.requests()
+            os.fsync(file.fileno())
+            os.fdatasync(file.fileno())
+            return mount.requests()["fsync"]
+
+    assert mounted(check, transport) == asked
+
+
+def test_a_big_file_is_read_by_big_requests(mounted):
+    def prepare(mount):
+        (mount.lower / "big").write_bytes(os.urandom(1 << 24))
+
+    def check(mount):
+        assert (mount.merged / "big").read_bytes() == (mount.lower / "big").read_bytes()
+        return mount.requests()["read"]
+
+    assert mounted(check, prepare=prepare) < 40
+
+
+def test_capabilities_that_a_new_file_gets_are_seen(mounted):
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")
+
+    def check(mount):
+        path = mount.merged / "file"
+        path.write_bytes(b"x")
+        mount.requests()
+        os.setxattr(path, "security.capability", capability)
+        assert os.getxattr(path, "security.capability") == capability
+        path.write_bytes(b"y")
+        with pytest.raises(OSError, match="No data"):
+            os.getxattr(path, "security.capability")
+
+    mounted(check)
