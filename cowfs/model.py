@@ -82,6 +82,7 @@ class LayerInfo:
     diff_id: str = ""  # "sha256:<64 hex>", empty for a plain directory
     size: int = 0  # bytes of the uncompressed tar, 0 if not known
     created_by: str = ""  # the history line that made it, empty if not known
+    foreign: bool = False  # it lies in another program's store
 
 
 @dataclass(frozen=True, slots=True)

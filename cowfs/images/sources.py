@@ -5,6 +5,8 @@ dir:PATH                     a directory, as one layer
 oci:PATH[:TAG]               an OCI image layout
 oci-archive:FILE[:TAG]       a tar of one
 docker-archive:FILE[:NAME]   what docker save wrote
+docker:[[ROOT]]NAME          an image in docker's own store
+podman:[[ROOT]]NAME          an image in podman's own store
 anything else                an image in the store, by its reference
 """
 
@@ -18,7 +20,9 @@ from cowfs.model import Base, LayerInfo
 from cowfs.store import Store
 from cowfs.store.records import StoredImage
 
-_SCHEMES = ("dir", "oci", "oci-archive", "docker-archive")
+_ARCHIVES = ("oci", "oci-archive", "docker-archive")
+_FOREIGN = ("docker", "podman")
+_SCHEMES = ("dir", *_ARCHIVES, *_FOREIGN)
 
 # Given a reference and what the store has under it, the image to use; None if there is none.
 Bring = Callable[[Reference, StoredImage | None], StoredImage | None]
@@ -43,6 +47,8 @@ def resolve(text: str, store: Store, *, every_layer: bool = False, bring: Bring 
         raise UsageError(f"{text!r} names no path: {scheme}:PATH")
     if scheme == "dir":
         return Base(source=text, layers=(LayerInfo(1, _directory(Path(rest))),))
+    if scheme in _FOREIGN:
+        return _foreign(text, scheme, rest)
     from cowfs.images.archives import imported  # the readers of archives and layers take longer to import than a mount
 
     return base_of(text, imported(scheme, rest, store), store, every_layer)
@@ -53,6 +59,8 @@ def resolve_image(text: str, store: Store) -> StoredImage:
     scheme, colon, rest = text.partition(":")
     if text == HOST or (colon and scheme == "dir"):
         raise UsageError(f"{text!r} is a directory, not an image")
+    if colon and scheme in _FOREIGN:
+        raise UsageError(f"{text!r} is not in our store: {scheme} save makes an archive of it")
     if not colon or scheme not in _SCHEMES:
         return _stored(text, store, None)
     from cowfs.images.archives import imported
@@ -65,7 +73,7 @@ def stored_reference(text: str, store: Store) -> str:
     found = next((image.reference for image in store.images() if text in (image.reference, image.familiar)), "")
     if not found:
         scheme, colon, rest = text.partition(":")
-        if colon and scheme in _SCHEMES:
+        if colon and scheme in _ARCHIVES:
             from cowfs.images.archives import archive_reference
 
             found = archive_reference(scheme, rest)
@@ -74,6 +82,12 @@ def stored_reference(text: str, store: Store) -> str:
     if store.image(found) is None:
         raise NotFound(f"no image {text!r} in the store (cowfs images lists them)")
     return found
+
+
+def _foreign(text: str, scheme: str, rest: str) -> Base:
+    from cowfs.images import docker, podman
+
+    return docker.resolve(text, rest) if scheme == "docker" else podman.resolve(text, rest)
 
 
 def _directory(path: Path) -> Path:

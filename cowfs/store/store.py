@@ -188,8 +188,11 @@ class Store:
         self._layers.commit(builds, replace=replace)
 
     def lease(self, base: Base) -> Lease:
-        """Keep the layers of ``base`` from removal until the lease is closed. Raises NotFound if one is gone."""
-        return self.lease_layers([layer.diff_id for layer in base.layers if layer.diff_id])
+        """Keep the layers of ``base`` from removal until the lease is closed. Raises NotFound if one is gone.
+
+        That is, those that are ours: other programs know nothing of leases.
+        """
+        return self.lease_layers([layer.diff_id for layer in base.layers if layer.diff_id and not layer.foreign])
 
     def lease_layers(self, diff_ids: list[str]) -> Lease:
         """The same for layers by diffID."""
