@@ -2,8 +2,7 @@
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.errors import NotFound, UsageError
 from cowrun import syscalls
@@ -18,8 +17,7 @@ _OTHERS: Final = frozenset(("pts", "shm", "mqueue"))  # file systems of their ow
 _OURS: Final = frozenset(("/dev/ptmx", "/dev/console"))
 
 
-@dataclass(frozen=True, slots=True)
-class Anonymous:
+class Anonymous(NamedTuple):
     """A VOLUME of the image: writable also in a read-only root, and part of the run's changes, which are thrown away
     as an anonymous volume is with --rm."""
 
@@ -35,8 +33,7 @@ class Anonymous:
         attach(syscalls.clone_mount_at(target), target, self.target)
 
 
-@dataclass(frozen=True, slots=True)
-class AddDevice:
+class AddDevice(NamedTuple):
     """``--device``: a device of the host's, bound; the rest of the tree is nodev."""
 
     source: str
@@ -58,7 +55,6 @@ class AddDevice:
         attach(source, refuse_proc(inside.root.file(self.target), self.target), self.target)
 
 
-@dataclass(frozen=True, slots=True)
 class AllDevices:
     """``--privileged``: a node for each device of the host's /dev."""
 
@@ -84,8 +80,7 @@ class AllDevices:
             os.close(parent)
 
 
-@dataclass(frozen=True, slots=True)
-class ControlGroups:
+class ControlGroups(NamedTuple):
     """The run's own groups, to be read: programs ask there how much memory they may use."""
 
     groups: tuple[tuple[str, str, bool], ...]  # name (version 1), directory on the host, version 2

@@ -1,7 +1,7 @@
 """The steps that hold a command: limits of each process, and the filter of system calls. The last that are done."""
 
 import resource
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cowfs.errors import PrivilegeError
 from cowrun import syscalls
@@ -9,8 +9,7 @@ from cowrun.limits import ULIMITS, UNLIMITED, Ulimit
 from cowrun.step import Inside
 
 
-@dataclass(frozen=True, slots=True)
-class SetUlimits:
+class SetUlimits(NamedTuple):
     """``--ulimit``. Before the user is changed: to raise one needs a capability."""
 
     ulimits: tuple[Ulimit, ...]
@@ -32,12 +31,11 @@ class SetUlimits:
                 ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class FilterSystemCalls:
+class FilterSystemCalls(NamedTuple):
     """Seccomp, mode 2. With no_new_privs it is the last step of all; without, it needs what ``Become`` takes away."""
 
     calls: int  # that are allowed without a condition
-    program: bytes = field(repr=False, default=b"")
+    program: bytes = b""
 
     def describe(self) -> str:
         """See Step."""

@@ -9,8 +9,7 @@ import signal
 import socket
 import struct
 import termios
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.errors import BrokenImage, CommandNotExecutable, UsageError
 from cowrun import capabilities, syscalls, users
@@ -31,8 +30,7 @@ _TIOCGPTPEER: Final = 0x5441
 TERMINAL: Final = b"T"  # the message that carries the master side of the pty
 
 
-@dataclass(frozen=True, slots=True)
-class Namespaces:
+class Namespaces(NamedTuple):
     """All but the pid namespace, which the process was born into."""
 
     names: tuple[str, ...]
@@ -46,8 +44,7 @@ class Namespaces:
         syscalls.unshare(sum(_NAMESPACES[name] for name in self.names))
 
 
-@dataclass(frozen=True, slots=True)
-class JoinContainer:
+class JoinContainer(NamedTuple):
     """All namespaces of a container that is there, but for the pid namespace, which the process was born into.
 
     Nobody in there may look at this process, which has more rights than they have.
@@ -66,8 +63,7 @@ class JoinContainer:
         syscalls.join_namespaces(self.process, names)
 
 
-@dataclass(frozen=True, slots=True)
-class Hostname:
+class Hostname(NamedTuple):
     """The name of the machine, inside."""
 
     name: str
@@ -81,7 +77,6 @@ class Hostname:
         socket.sethostname(self.name)
 
 
-@dataclass(frozen=True, slots=True)
 class Loopback:
     """A new network namespace has a loopback device that is down."""
 
@@ -95,8 +90,7 @@ class Loopback:
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP))
 
 
-@dataclass(frozen=True, slots=True)
-class FindUser:
+class FindUser(NamedTuple):
     """Look the user up in the root's own files."""
 
     user: str
@@ -110,8 +104,7 @@ class FindUser:
         inside.user = users.find(self.user, inside.root.read("/etc/passwd"), inside.root.read("/etc/group"))
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(NamedTuple):
     """A pty of the container's own devpts; the launcher gets the other side."""
 
     console: bool = True
@@ -136,8 +129,7 @@ class Terminal:
         os.close(master)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkingDirectory:
+class WorkingDirectory(NamedTuple):
     """Made if it is missing, as docker does; it must be inside."""
 
     path: str
@@ -166,7 +158,6 @@ class WorkingDirectory:
             raise CommandNotExecutable(f"the working directory {self.path}: {(error.strerror or '').lower()}") from None
 
 
-@dataclass(frozen=True, slots=True)
 class Session:
     """The pty is the terminal of the session that the process leads; a keyring that nobody else has."""
 
@@ -187,8 +178,7 @@ class Session:
                 raise
 
 
-@dataclass(frozen=True, slots=True)
-class Become:
+class Become(NamedTuple):
     """The user that was found, with these capabilities and no way to more. The order matters: each step needs what the
     next one takes away."""
 

@@ -16,8 +16,7 @@ import signal
 import socket
 import struct
 import sys
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from cowfs.errors import CommandNotExecutable, CommandNotFound, CowfsError
 from cowrun import syscalls
@@ -31,8 +30,7 @@ GO: Final = b"G"
 CHANNEL: Final = 3  # where the channel is, whatever number it came under
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What the launcher wants done."""
 
     plan: tuple[Step, ...]

@@ -6,8 +6,7 @@ kernel's own file systems no symbolic link is followed at all.
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.errors import BrokenImage, MountError, NotFound
 from cowrun import syscalls
@@ -23,7 +22,6 @@ _ATTRIBUTES: Final = {
 _NULL: Final = os.makedev(1, 3)
 
 
-@dataclass(frozen=True, slots=True)
 class PrivateMounts:
     """Nothing that is mounted from here on shows on the host, nor the other way."""
 
@@ -36,8 +34,7 @@ class PrivateMounts:
         syscalls.set_propagation(syscalls.MS_PRIVATE | syscalls.MS_REC)
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A file system of the kernel's at a fixed place."""
 
     kind: str
@@ -55,8 +52,7 @@ class Kernel:
         _attach_new(self.kind, self.flags, self.data, inside.root.directory(self.target, strict=True), self.target)
 
 
-@dataclass(frozen=True, slots=True)
-class Tmpfs:
+class Tmpfs(NamedTuple):
     """``--tmpfs``: an empty file system that is gone with the run."""
 
     target: str
@@ -74,8 +70,7 @@ class Tmpfs:
         _attach_new("tmpfs", self.flags, self.data, target, self.target)
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(NamedTuple):
     """A directory in one of the file systems that were mounted before."""
 
     path: str
@@ -92,8 +87,7 @@ class Directory:
         os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(NamedTuple):
     """A device of the host's /dev, bound: no other one can be opened, the rest of the tree being nodev."""
 
     name: str
@@ -110,8 +104,7 @@ class Device:
         attach(source, new_file(inside.root, "/dev", self.name), f"/dev/{self.name}")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A symbolic link in a directory that was mounted before."""
 
     directory: str
@@ -129,8 +122,7 @@ class Link:
         os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Protect:
+class Protect(NamedTuple):
     """A part of /proc that stays readable only."""
 
     path: str
@@ -151,8 +143,7 @@ class Protect:
         attach(mount, target, self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Mask:
+class Mask(NamedTuple):
     """A part of /proc or /sys that appears empty."""
 
     path: str
@@ -176,8 +167,7 @@ class Mask:
         attach(null, target, self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Inject:
+class Inject(NamedTuple):
     """A file of the run's own directory, bound over one of the root's: writable, and never part of the changes."""
 
     source: str
@@ -193,8 +183,7 @@ class Inject:
         attach(syscalls.clone_mount(os.fsencode(self.source)), target, self.target)
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """``-v``: a directory or file of the host, with what is mounted below it."""
 
     source: str
@@ -222,7 +211,6 @@ class Volume:
         attach(mount, refuse_proc(target, self.target), self.target)
 
 
-@dataclass(frozen=True, slots=True)
 class PivotRoot:
     """The root becomes ``/``, and the old one is unmounted from here."""
 
@@ -239,7 +227,6 @@ class PivotRoot:
         os.chdir("/")
 
 
-@dataclass(frozen=True, slots=True)
 class ReadOnlyRoot:
     """``--read-only``: set last, so that mount points can be made before."""
 

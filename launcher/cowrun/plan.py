@@ -4,8 +4,7 @@ The rows follow what docker and podman set up. ``--dry-run`` prints the list, ``
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.model import Mounted
 from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups
@@ -68,8 +67,7 @@ MASKED: Final = (
 INJECTED: Final = {"/etc/hostname": "hostname", "/etc/hosts": "hosts", "/etc/resolv.conf": "resolv.conf"}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where this run is: what the plan needs besides its settings."""
 
     run_id: str

@@ -11,9 +11,8 @@ import pickle
 import select
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs import ondisk
 from cowfs.errors import NotRunning
@@ -26,8 +25,7 @@ _PATIENCE: Final = 10.0  # seconds for a run that is being started
 _PAUSE: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process that cannot be mistaken for a later one of the same number."""
 
     pid: int
@@ -50,8 +48,7 @@ class Process:
         raise ProcessLookupError
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A run whose command runs."""
 
     launcher: Process

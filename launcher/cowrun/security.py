@@ -10,8 +10,7 @@
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.errors import UsageError
 from cowrun import syscall_rules
@@ -21,8 +20,7 @@ _NOTHING: Final = frozenset(("apparmor=unconfined", "label=disable"))
 _PREFIX: Final = "seccomp="
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
+class Security(NamedTuple):
     """What a command may not do, besides what its capabilities say."""
 
     no_new_privileges: bool = True

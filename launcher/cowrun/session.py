@@ -9,8 +9,8 @@ import os
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cowfs.errors import CowfsError
 from cowfs.images.host import hidden_directories
@@ -31,8 +31,7 @@ from cowrun.settings import SHELLS, Settings
 from cowrun.terminal import window_of
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A run to be made."""
 
     base: Base
@@ -44,8 +43,7 @@ class Request:
     debug: Callable[[str], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A run that is over."""
 
     run: Run
@@ -126,8 +124,7 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
 
 def _order(request: Request, run: Run, groups: Groups) -> Order:
     settings = request.settings
-    place = replace(
-        _place(run.id, run.directory / FILES, settings),
+    place = _place(run.id, run.directory / FILES, settings)._replace(
         groups=tuple(groups.directories),
         program=seccomp.program_for(settings.filter),
     )

@@ -6,8 +6,7 @@ know of the machine comes in as a value.
 
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cowfs.errors import BrokenImage, UsageError
 from cowfs.model import Base
@@ -24,8 +23,7 @@ NETWORKS = ("host", "none")
 Mount = TypeVar("Mount", Volume, Tmpfs)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The command line as typed."""
 
     image: str
@@ -58,11 +56,10 @@ class Options:
     ulimits: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """What settings may depend on besides the command line."""
 
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = {}
     directory: str = "/"  # the working directory, for relative volume sources
     terminal: bool = False  # standard input and output are terminals
     input_terminal: bool = False  # standard input is one
@@ -70,8 +67,7 @@ class Machine:
     machine: str = "x86_64"  # uname -m
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """One run."""
 
     command: tuple[str, ...]  # empty: the first of SHELLS that is there
@@ -149,8 +145,7 @@ def to_join(options: Options, first: Settings, machine: Machine) -> Settings:
     users.check(user)
     terminal = _terminal(options, machine)
     env = {"TERM": _terminal_type(first.host, machine)} if terminal else {}
-    return replace(
-        first,
+    return first._replace(
         command=options.command,
         env=tuple((env | dict(first.env) | _typed_environment(options, machine)).items()),
         workdir=absolute(options.workdir or first.workdir, "the working directory"),

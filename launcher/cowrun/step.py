@@ -2,23 +2,22 @@
 
 import os
 import socket
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from cowrun.root import Root
 from cowrun.users import User
 
 
-@dataclass(slots=True)
 class Inside:
     """The process that becomes the container's first, on its way. Steps fill this in for those after them."""
 
-    merged: str  # the mounted root, in the launcher's mount namespace
-    channel: socket.socket  # to the launcher
-    user: User = field(default_factory=User)
-    terminal: int = -1  # the slave side of the pty, where there is one
-    window: bytes = b""  # struct winsize of the launcher's terminal
-    _root: Root | None = None
+    def __init__(self, merged: str, channel: socket.socket, window: bytes = b"") -> None:
+        self.merged = merged  # the mounted root, in the launcher's mount namespace
+        self.channel = channel  # to the launcher
+        self.window = window  # struct winsize of the launcher's terminal
+        self.user = User()
+        self.terminal = -1  # the slave side of the pty, where there is one
+        self._root: Root | None = None
 
     @property
     def root(self) -> Root:

@@ -8,7 +8,7 @@ Digits are a number and never a name. passwd(5), group(5): fields of a line that
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cowfs.errors import UsageError
 
@@ -16,8 +16,7 @@ LARGEST = 2**32 - 2  # 2**32 - 1 is "no change" for the kernel
 _DIGITS = re.compile(r"[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """The identity of a process and where it is at home."""
 
     uid: int = 0
@@ -26,8 +25,7 @@ class User:
     home: str = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: str
     uid: int
     gid: int

@@ -1,7 +1,5 @@
 """The plan is data: what is in it, in which order, and that it describes itself."""
 
-from dataclasses import replace
-
 from cowrun import files
 from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups
 from cowrun.capabilities import NAMES
@@ -30,7 +28,7 @@ PLACE = Place("0123456789ab", "/run-files")
 
 
 def steps(options: Options, host: bool = False, **changes: object) -> tuple[Step, ...]:
-    return plan(replace(made(options, host), **changes), PLACE)  # type: ignore[arg-type]
+    return plan(made(options, host)._replace(**changes), PLACE)  # type: ignore[arg-type]
 
 
 def made(options: Options, host: bool = False) -> Settings:
@@ -81,7 +79,7 @@ def test_an_image_gets_files_and_the_host_a_fresh_run() -> None:
 
 
 def test_the_hosts_resolv_conf_below_run_is_given_back() -> None:
-    found = plan(made(Options("i"), host=True), replace(PLACE, host_resolv_conf="/run/resolve/stub.conf"))
+    found = plan(made(Options("i"), host=True), PLACE._replace(host_resolv_conf="/run/resolve/stub.conf"))
     assert Inject("/run-files/resolv.conf", "/run/resolve/stub.conf") in found
 
 
@@ -120,7 +118,7 @@ def test_what_is_asked_for_is_in_the_plan() -> None:
     assert SetUlimits((Ulimit("nofile", 10, 20),)) in found
     assert not any(isinstance(step, (Mask, Protect)) for step in found)
     groups = (("pids", "/sys/fs/cgroup/pids/cowrun-x", False),)
-    assert ControlGroups(groups) in plan(made(Options("i")), replace(PLACE, groups=groups))
+    assert ControlGroups(groups) in plan(made(Options("i")), PLACE._replace(groups=groups))
 
 
 def test_mounts_are_made_from_the_top_down() -> None:

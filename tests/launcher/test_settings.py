@@ -1,7 +1,5 @@
 """Options and an image's config become settings: docker's rules, row by row."""
 
-from dataclasses import replace
-
 import pytest
 from cowrun import capabilities
 from cowrun.mounts import Tmpfs, Volume
@@ -26,7 +24,7 @@ def made(
 
 
 def option(**values: object) -> Options:
-    return replace(Options("image"), **values)  # type: ignore[arg-type]
+    return Options("image")._replace(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
