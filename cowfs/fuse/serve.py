@@ -177,11 +177,18 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     library = _load_library(levers)
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time
     try:
+        from cowfs.fuse.preload import without_versions
+
+        without_versions(_import_pyfuse3)
         from cowfs.fuse.session import Session
     finally:
         gc.enable()
     gc.freeze()
     return Session(options, mountpoint, levers, library)
+
+
+def _import_pyfuse3() -> None:
+    import pyfuse3  # noqa: F401
 
 
 def _load_library(levers: Levers) -> Library | None:
