@@ -1,6 +1,5 @@
 """How far an import is, for a person: a bar for each layer on a terminal, a line for each elsewhere. On stderr."""
 
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +73,8 @@ class Bars:
 
     def _draw(self) -> None:
         self._when = time.monotonic()
+        import shutil  # it brings every compression along
+
         columns, rows = shutil.get_terminal_size()
         # those that are done make room first where the terminal is low
         order = sorted(self._at, key=lambda diff_id: self._at[diff_id] >= self._sizes[diff_id])

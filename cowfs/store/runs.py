@@ -13,7 +13,6 @@ once it was sealed, LOST if it was never sealed and nobody holds the lock.
 import contextlib
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -86,7 +85,7 @@ class Runs:
         ``mounts`` say what is there. Raises UsageError (the name), StoreError.
         """
         self._check_name(name)
-        run_id = secrets.token_hex(6)
+        run_id = os.urandom(6).hex()
         run = Run(
             id=run_id,
             directory=self._root / ondisk.RUNS / run_id,

@@ -5,7 +5,6 @@ Nothing in here is listed anywhere. An entry whose lock is free belongs to nobod
 
 import contextlib
 import os
-import secrets
 
 from cowfs.store.descriptors import DIRECTORY, exchange, is_named, try_lock
 from cowfs.store.trees import remove_tree
@@ -40,7 +39,7 @@ class Entry:
 def create(staging_fd: int) -> Entry:
     """A new, empty entry."""
     while True:
-        name = secrets.token_hex(8)
+        name = os.urandom(8).hex()
         os.mkdir(name, 0o700, dir_fd=staging_fd)
         # a sweeper may lock it before we do, and then it is gone
         with contextlib.suppress(FileNotFoundError):
@@ -55,7 +54,7 @@ def take_away(staging_fd: int, parent_fd: int, name: str, fd: int) -> None:
 
     ``fd`` is its descriptor, exclusively locked; it is closed.
     """
-    new = secrets.token_hex(8)
+    new = os.urandom(8).hex()
     try:
         os.rename(name, new, src_dir_fd=parent_fd, dst_dir_fd=staging_fd)
     except OSError:

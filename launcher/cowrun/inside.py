@@ -9,6 +9,7 @@ On the channel, from the launcher: the length and pickle of an Order, then one b
 TERMINAL with a descriptor; then FAILURE, status, and a line; or nothing, and the end: the command was executed.
 """
 
+import gc
 import os
 import pickle
 import select
@@ -50,6 +51,7 @@ def main(descriptor: int) -> NoReturn:
         os.close(descriptor)
     os.set_inheritable(CHANNEL, False)
     channel = socket.socket(fileno=CHANNEL)
+    gc.disable()  # this interpreter lives for milliseconds
     try:
         _end_with_launcher(channel)
         order = pickle.loads(_receive(channel, LENGTH.unpack(_receive(channel, LENGTH.size))[0]))

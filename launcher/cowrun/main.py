@@ -3,6 +3,7 @@
 Importing this costs next to nothing; everything else is imported when it is needed.
 """
 
+import gc
 import os
 import sys
 
@@ -24,6 +25,7 @@ def main() -> "NoReturn":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up yet, and no traceback to print
     except KeyboardInterrupt:
         os._exit(_INTERRUPTED)
+    gc.disable()  # until the command runs: among ten thousand fresh objects a collection finds nothing
     _have_standard_streams()
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     filesystem = None

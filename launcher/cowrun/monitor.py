@@ -1,5 +1,6 @@
 """From the container's start to its end: one loop over signals, the channel, the pty and the two processes."""
 
+import gc
 import os
 import signal
 from typing import Any, Final
@@ -44,6 +45,7 @@ class Monitor:
 
     def wait_for_end(self) -> int:
         """Until the command is over: its exit status. Raises MountError if the file system ended before it."""
+        gc.enable()
         if self._relay:
             self._relay.begin()
         while not self._container.reap() and not self._is_stranded():
