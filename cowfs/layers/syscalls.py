@@ -29,6 +29,7 @@ _OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
 _MOUNT_ATTR_RDONLY: Final = 0x1
 _MOUNT_ATTR_NOATIME: Final = 0x10
 _MOUNT_ATTR_ATIME: Final = 0x70
+_MS_PRIVATE: Final = 1 << 18
 _FICLONE: Final = 0x40049409
 _FS_IOC_GETFSUUID: Final = 0x80111500
 _MAX_HANDLE_SZ: Final = 128
@@ -77,7 +78,8 @@ def clone_read_only(path: bytes, *, recursive: bool) -> int:
     """
     recurse = AT_RECURSIVE if recursive else 0
     tree = _check(_syscall(_SYS_OPEN_TREE, AT_FDCWD, path, _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | recurse))
-    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOATIME, _MOUNT_ATTR_ATIME, 0, 0)
+    # Private, too: what is mounted below it later, ours among it, must not come into it.
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOATIME, _MOUNT_ATTR_ATIME, _MS_PRIVATE, 0)
     try:
         _check(
             _syscall(
