@@ -32,6 +32,7 @@ _DEPTH: Final = 64  # generations
 _COMM: Final = 64  # bytes
 _STATUS: Final = 4096  # bytes: all before the masks of signals
 _NOBODY: Final = 0
+_pread: Final = os.pread
 
 
 class Process:
@@ -84,13 +85,21 @@ class Processes:
     def number_of(self, pid: int, uid: int, gid: int) -> int:
         """The number of the process of a thread that waits for us; 0 where it cannot be seen."""
         thread = self._threads.get(pid)
-        if thread is not None and thread.uid == uid and pid not in self._executing:
+        if thread is not None and thread.uid == uid and pid not in self._executing:  # as _is_unchanged: this is hot
             try:
-                if os.pread(thread.comm_fd, _COMM, 0) == thread.comm:
+                if _pread(thread.comm_fd, _COMM, 0) == thread.comm:
                     return thread.number
-            except OSError:  # ESRCH: it ended
+            except OSError:
                 pass
         return self._look(pid, uid, gid)
+
+    def _is_unchanged(self, pid: int, thread: _Thread) -> bool:
+        if pid in self._executing:
+            return False
+        try:
+            return os.pread(thread.comm_fd, _COMM, 0) == thread.comm
+        except OSError:  # ESRCH: it ended
+            return False
 
     def process_of(self, pid: int) -> Process | None:
         """The process of a thread for which ``number_of`` was just asked."""
@@ -178,6 +187,9 @@ class Processes:
         """The number of the parent, none beyond the first process of a container."""
         if status.parent <= 0 or status.is_init or depth >= _DEPTH:
             return _NOBODY
+        thread = self._threads.get(status.parent)
+        if thread is not None and self._is_unchanged(status.parent, thread):
+            return thread.number
         try:
             above = _read_status(status.parent)
             return self._process(above, above.uid, above.gid, depth + 1).number

@@ -6,12 +6,15 @@ Used by the commands that name processes. ``Filter`` is what ``--process`` means
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from cowfs.errors import NotFound
 from cowfs.journal.history import History
 from cowfs.journal.reader import Change, Process, Reader
 from cowfs.model import Run, RunState
 from cowfs.runs.escape import printable
+
+_COMMAND: Final = 80  # bytes of a command in a table
 
 
 def journal_of(run: Run) -> Reader:
@@ -65,9 +68,24 @@ class Filter:
         wanted = os.fsencode(self.text)
         return wanted in process.exe or any(wanted in argument for argument in process.argv)
 
-    def changed(self, history: History, path: bytes) -> bool:
-        """Did such a process change what is at ``path`` (absolute)?"""
-        return any(self.matches(process) for process in history.processes(path.strip(b"/")))
+
+def touched_by(run: Run, wanted: Filter) -> frozenset[bytes]:
+    """The paths, with a leading slash, that such processes changed. Raises NotFound, StoreError."""
+    history, _ = history_of(run)
+    return frozenset(
+        b"/" + path
+        for path, changes in history.paths()
+        if any(change.process is not None and wanted.matches(change.process) for change in changes)
+    )
+
+
+def last_commands(run: Run) -> dict[bytes, bytes]:
+    """The command that changed each path last, by the path with a leading slash. Raises NotFound, StoreError."""
+    history, _ = history_of(run)
+    return {
+        b"/" + path: b" ".join(process.argv)[:_COMMAND] if (process := changes[-1].process) else b"(not seen)"
+        for path, changes in history.paths()
+    }
 
 
 def command_of(process: Process | None, limit: int = 100) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Counted = Iterable[tuple[Change, Held | None]]
 
 KINDS: Final = ("file", "directory", "symlink", "char", "block", "fifo", "socket")
-GROUPS: Final = ("directory", "package", "class", "kind")
+GROUPS: Final = ("directory", "package", "process", "class", "kind")
 
 
 @click.command("show")
@@ -32,6 +32,12 @@ GROUPS: Final = ("directory", "package", "class", "kind")
 )
 @click.option(
     "--size", "sizes", multiple=True, metavar="+SIZE|-SIZE", help="Files of at least or at most that many bytes."
+)
+@click.option(
+    "-p",
+    "--process",
+    metavar="NUMBER|TEXT",
+    help="What this process, or a command with TEXT, and its children touched.",
 )
 @click.option("--all", "everything", is_flag=True, help="Each path that went with a removed directory, too.")
 @click.option("--count", is_flag=True, help="Say how much each removed directory held (reads those directories).")
@@ -48,6 +54,7 @@ def command(
     classes: tuple[str, ...],
     kinds: tuple[str, ...],
     sizes: tuple[str, ...],
+    process: str | None,
     everything: bool,
     count: bool,
     stat: bool,
@@ -67,8 +74,8 @@ def command(
     """
     from cowdiff.select import selected, wanted
 
-    wants = wanted(paths, classes, kinds, sizes)
     run = context.find(token)
+    wants = wanted(paths, classes, kinds, sizes, _touched(run, process))
     from cowfs.runs.below import Below
     from cowfs.runs.scan import scan
     from cowfs.runs.trees import base_of
@@ -85,6 +92,14 @@ def command(
             write(_json(rows))
         else:
             write(_lines(rows, as_tree, stat))
+
+
+def _touched(run: "Run", process: str | None) -> frozenset[bytes] | None:
+    if process is None:
+        return None
+    from cowdiff.journals import Filter, touched_by
+
+    return touched_by(run, Filter(process))
 
 
 def _lines(rows: "Counted", as_tree: bool, stat: bool) -> Iterator[str]:
@@ -140,6 +155,11 @@ def _key(rows: "Counted", by: str, depth: int, run: "Run", before: "Tree") -> "K
         return by_class
     if by == "kind":
         return by_kind
+    if by == "process":
+        from cowdiff.journals import last_commands
+
+        commands = last_commands(run)
+        return lambda change: [commands.get(change.path, b"(only names in it changed)")]
     from cowdiff.packages import owners
     from cowfs.runs.trees import left_by
 
