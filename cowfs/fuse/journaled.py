@@ -187,18 +187,22 @@ class Journaled(Operations):
     ) -> EntryAttributes:
         node = self._table[inode]
         layer = self._layer_of(node)
-        writers = [self._writers[handle.fd] for handle in node.handles if handle.fd in self._writers]
+        writers = self._writers_of(node) if node.handles else ()
         if writers:
             before = self.overlay.status(node)
             for writer in writers:
                 writer.settle(before)
         reply = await _setattr(self, inode, attr, fields, fh, ctx)
         for writer in writers:
-            if writer.mtime_ns is not None:
-                writer.mtime_ns, writer.size = reply.st_mtime_ns, reply.st_size
+            writer.mtime_ns, writer.size = reply.st_mtime_ns, reply.st_size
         if not node.orphan:
             self._note(ctx, Op.ATTRIBUTES, layer, node.parent, node.name, _attributes(attr, fields))
         return reply
+
+    def _writers_of(self, node: Node) -> list[_Writer]:
+        """Those that look at times: not who made the file itself."""
+        get = self._writers.get
+        return [w for handle in node.handles if (w := get(handle.fd)) is not None and w.mtime_ns is not None]
 
     @immediate
     def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
