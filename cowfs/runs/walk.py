@@ -20,16 +20,14 @@ A redirect that starts with "/" is a path in the merged lowers; any other is a n
 import stat
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Final
 
 from cowfs import ondisk
 from cowfs.layers.directory import Directory
 from cowfs.model import Kind
 from cowfs.overlay import Node
+from cowfs.rules.redirect import refusal
 from cowfs.runs.places import Entry, Place, read
 from cowfs.runs.trees import Tree
-
-_INVALID: Final = frozenset({b"", b".", b".."})  # as components of a redirect
 
 
 @dataclass(slots=True)
@@ -168,11 +166,11 @@ class Walk:
         self.found.append(found)
 
     def _redirect(self, item: _Item, found: Found, redirect: bytes) -> None:
-        if not _INVALID.isdisjoint(redirect.removeprefix(b"/").split(b"/")):
+        if refusal(redirect):
             return
         if redirect.startswith(b"/"):
             target, path = self._before.walk(redirect), redirect
-        elif item.shows and item.node is not None and b"/" not in redirect:
+        elif item.shows and item.node is not None:
             target, path = self._before.lookup(item.node, redirect), item.node_path + redirect
         else:
             return
