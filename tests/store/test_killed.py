@@ -1,88 +1,22 @@
 """Killed at every step (C04's kill -9, C07): what changes the disk is counted, and the process ends at each count."""
 
-import contextlib
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cowfs.errors import StoreError
+from cowfs.images.check import Report, check_image, check_layers, repair
 from cowfs.images.sources import resolve
 from cowfs.store import Store, descriptors
 from tests.images.layouts import Layout
 from tests.images.tars import DIRECTORY, SYMLINK, entry, tar, whiteout
+from tests.store.dying import STEPS_AT_MOST, dies_after
 
 LAYERS = [
     tar(entry(b"./", DIRECTORY), entry(b"d/a", data=b"1"), entry(b"d/l", SYMLINK, link=b"a")),
     tar(entry(b"two", data=b"2"), whiteout(b"d")),
 ]
-CHANGES = [
-    "mkdir",
-    "rmdir",
-    "rename",
-    "unlink",
-    "link",
-    "symlink",
-    "mknod",
-    "fsync",
-    "open",
-    "close",
-    "utime",
-    "fchmod",
-]
-STEPS_AT_MOST = 600
-
-
-KILLED = 9  # the exit status of who lost a process that worked for it
-
-
-def dies_after(steps: int, work: Callable[[], None]) -> bool:
-    """Do ``work`` in a child; the process of it that makes the change number ``steps`` is killed before.
-
-    False if it came to its end. Waits for all processes of it.
-    """
-    tokens, put = os.pipe2(os.O_NONBLOCK)
-    os.write(put, b"." * steps + b"!")
-    alive, dead = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            _count_down(tokens)
-            work()
-            os._exit(0)
-        except StoreError as error:
-            os._exit(KILLED if "was killed by SIGKILL" in str(error) else 1)
-        finally:
-            os._exit(1)
-    os.close(dead)
-    _, status = os.waitpid(child, 0)
-    assert os.read(alive, 1) == b""  # until the last process is gone
-    for fd in (tokens, put, alive):
-        os.close(fd)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.WEXITSTATUS(status) in (0, KILLED)
-    return os.WEXITSTATUS(status) == KILLED
-
-
-def _count_down(tokens: int) -> None:
-    """Each change takes a token, in whichever process it is made; who gets the last one dies."""
-
-    def counting(real: Callable[..., object]) -> Callable[..., object]:
-        def counted(*arguments: object, **options: object) -> object:
-            with contextlib.suppress(BlockingIOError):
-                if os.read(tokens, 1) == b"!":
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return real(*arguments, **options)
-
-        return counted
-
-    for name in CHANGES:
-        setattr(os, name, counting(getattr(os, name)))
-    descriptors.sync_file_system = counting(descriptors.sync_file_system)  # type: ignore[assignment]
 
 
 @pytest.fixture
@@ -94,6 +28,13 @@ def content(store: Store, text: str) -> list[bytes]:
     """One file of each layer, after the next command used the image."""
     bottom, top = (layer.directory for layer in resolve(text, store).layers)
     return [(bottom / "d/a").read_bytes(), (top / "two").read_bytes()]
+
+
+def problems(store: Store) -> dict[str, tuple[str, ...]]:
+    """What ``cowfs check`` finds."""
+    reports: list[Report] = [check_image(store, image) for image in store.images()]
+    check_layers(store, store.layers(), reports.append)
+    return {report.name: report.problems for report in reports if report.problems}
 
 
 def assert_only_what_is_listed(store: Store, images: int) -> None:
@@ -139,7 +80,9 @@ def test_c04_an_import_that_is_killed_is_done_by_the_next_one(root: Path, layout
             assert os.listdir(root / "staging") == []
             for image in store.images():  # listed is complete
                 assert all(store.layer(diff_id) for diff_id in image.diff_ids)
+            assert step % 10 or not problems(store)
             assert content(store, text) == [b"1", b"2"]
+            assert step % 10 or not problems(store)
             store.remove_image(text)
             assert_only_what_is_listed(store, 0)
         step += 1
@@ -171,3 +114,33 @@ def test_c07_a_removal_that_is_killed_is_finished_by_the_next_command(root: Path
         step += 1
         assert step < STEPS_AT_MOST
     assert step > 20, "nothing was counted"
+
+
+def test_c04_a_repair_that_is_killed_leaves_the_old_layer_or_the_new_one(root: Path, layout: Layout) -> None:
+    text = layout.image(*LAYERS)
+
+    def damage() -> None:
+        with Store.open(root) as store:
+            (resolve(text, store).layers[0].directory / "d/a").write_bytes(b"!")
+
+    def work() -> None:
+        with Store.open(root) as store:
+            image = store.image(text)
+            assert image is not None
+            repair(store, image, {image.diff_ids[0]}, {}, lambda line: None)
+
+    step, kept = 0, 0
+    damage()
+    while dies_after(step, work):
+        with Store.open(root) as store:
+            assert os.listdir(root / "staging") == []
+            assert content(store, text) in ([b"!", b"2"], [b"1", b"2"])
+            kept += content(store, text)[0] == b"!"
+        damage()
+        step += 1
+        assert step < STEPS_AT_MOST
+    assert 10 < kept < step
+    with Store.open(root) as store:
+        assert not problems(store)
+        assert content(store, text) == [b"1", b"2"]
+        assert_only_what_is_listed(store, 1)
