@@ -277,6 +277,7 @@ class Journaled(Operations):
         changed = writer.changed or writer.bytes or now.st_size != writer.size
         if writer.mtime_ns is not None:
             changed = handle.on_upper and (changed or now.st_mtime_ns != writer.mtime_ns)
+            changed = changed and bool(now.st_size or writer.size)
         elif not changed:
             return  # it made an empty file, and that is known
         written = writer.bytes or (records.UNKNOWN if changed else 0)

@@ -10,7 +10,7 @@ from typing import Final
 from cowfs.journal.reader import Change, Process
 from cowfs.journal.records import EXCHANGE, Op
 
-_MADE: Final = frozenset({Op.CREATE, Op.MKDIR, Op.MKNOD, Op.SYMLINK})
+MADE: Final = frozenset({Op.CREATE, Op.MKDIR, Op.MKNOD, Op.SYMLINK})
 
 
 class _File:
@@ -52,7 +52,7 @@ class History:
 
     def add(self, change: Change) -> None:
         """The next change."""
-        if change.op in _MADE or (change.op is Op.LINK and not change.other):
+        if change.op in MADE or (change.op is Op.LINK and not change.other):
             directory, name = self._place(change.path)
             before = directory.below.get(name)
             made = directory.below[name] = _File([*(before.changes if before else ()), change], [])

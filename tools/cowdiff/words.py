@@ -46,8 +46,6 @@ def words(change: Change) -> str:
         return f"{text}: {_sizes(change)}"
     if change.op is Op.WRITE:
         return f"{text} of {change.written} bytes at {change.offset}"
-    if change.op in (Op.CREATE, Op.MKDIR, Op.MKNOD) and change.mode is not None:
-        return f"{text}, mode {change.mode & 0o7777:04o}"
     return text
 
 

@@ -9,10 +9,11 @@ import click
 from cowdiff.context import Context
 from cowdiff.journals import command_of, journal_of, missing, totals
 from cowfs.cli.entry import complain
-from cowfs.journal.history import History, by_process
+from cowfs.journal.history import MADE, History, by_process
 from cowfs.journal.reader import Change, Process
 from cowfs.journal.records import Op
 
+_DETAILS = frozenset({Op.ATTRIBUTES, Op.SETXATTR, Op.REMOVEXATTR})  # of what the process made itself
 _FEW = 12  # paths of one process that are listed where not all are asked for
 
 
@@ -88,10 +89,10 @@ def _paths(changes: list[Change]) -> Iterator[tuple[bytes, str]]:
             continue  # it is listed where it went
         parts: list[str] = []
         for change in history:
-            if change.op is not Op.RENAME:
+            if change.op is Op.RENAME:
+                parts += [f"renamed from /{printable(change.path)}"] if change.other == path else []
+            elif change.op not in _DETAILS or history[0].op not in MADE:
                 parts.append(words(change))
-            elif change.other == path:
-                parts.append(f"renamed from /{printable(change.path)}")
         if parts:  # else it only moved with its directory
             yield path, ", ".join(dict.fromkeys(parts))
 
