@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmark import filesystems, report
+from benchmark import filesystems, pulls, report
 from benchmark.inputs import Inputs
 from benchmark.measuring import Bench, Failed
 from benchmark.results import Results
@@ -37,6 +37,8 @@ def main() -> int:
         for workload in chosen:
             for number in range(min(arguments.rounds, workload.rounds or arguments.rounds)):
                 _one_round(workload, list(systems.values()), number, inputs, results)
+        if not arguments.only or pulls.NAME in arguments.only:
+            pulls.measure(inputs, arguments.commands, arguments.rounds, results)
         report.write(results, arguments.out)
     finally:
         shutil.rmtree(arguments.directory if not arguments.keep else arguments.directory / "run", ignore_errors=True)
@@ -61,10 +63,14 @@ def _one_round(
         print(f"{workload.name} {number + 1} {system.name:15s} {shown}", file=sys.stderr, flush=True)
 
 
+def _names() -> list[str]:
+    return [*(workload.name for workload in WORKLOADS), pulls.NAME]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench", description=__doc__, allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (5)")
-    parser.add_argument("--only", nargs="+", choices=[workload.name for workload in WORKLOADS], help="these workloads")
+    parser.add_argument("--only", nargs="+", choices=_names(), help="these workloads")
     parser.add_argument("--systems", nargs="+", help="these file systems")
     parser.add_argument("--plain", action="store_true", help="measure cowfs with --transport plain, too")
     parser.add_argument("--quick", action="store_true", help="smaller inputs")

@@ -136,6 +136,19 @@ class Inputs:
         """The archive of ``full``'s /usr."""
         return self._made("usr.tar", lambda path: _run("tar", "-C", self.full, "-cf", path, "usr"))
 
+    @functools.cached_property
+    def layout(self) -> Path:
+        """An OCI layout with an image of two layers: a minimal Debian, and a /usr with packages."""
+        from benchmark.pulls import write_layout
+
+        def make(path: Path) -> None:
+            root = self.directory / "root.tar"
+            _run("tar", "-C", self.root, "--exclude=./debs", "-cf", root, ".")
+            write_layout(path, [root, self.usr_tar])
+            root.unlink()
+
+        return self._made("layout", make)
+
     def _made(self, name: str, make: Callable[[Path], object]) -> Path:
         path = self.directory / name
         if not path.exists():

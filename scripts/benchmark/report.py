@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 
-from benchmark import plot
+from benchmark import plot, pulls
 from benchmark.filesystems import FUSE, KERNEL, OURS, PLAIN
 from benchmark.metrics import METRICS, MIB, MICROSECONDS, Group, Metric
 from benchmark.results import Ratio, Results, geometric_mean
@@ -17,6 +17,7 @@ from benchmark.results import Ratio, Results, geometric_mean
 _GEOMETRIC: Final = 0.6
 _GETATTR: Final = 6.0
 _RESIDENT: Final = 60.0
+_PULL: Final = 1.0
 
 
 def write(results: Results, directory: Path) -> None:
@@ -58,7 +59,23 @@ def _table(results: Results) -> list[str]:
         lines += [f"## {group.title}", "", _row(head), _row(["---"] * len(head))]
         lines += [_row(_cells(results, metric, systems)) for metric in metrics]
         lines.append("")
-    return [*lines, *_summary(results, measured), *_failures(results)]
+    return [*lines, *_pulls(results), *_summary(results, measured), *_failures(results)]
+
+
+def _pulls(results: Results) -> list[str]:
+    """A table of its own: it is podman that is compared."""
+    if not results.values(f"pull-{next(iter(pulls.FORMS))}", pulls.OURS):
+        return []
+    head = [f"a pull of {results.words['pull']} from loopback", pulls.OURS, pulls.PODMAN, "to podman"]
+    lines = ["## Pull", "", _row(head), _row(["---"] * len(head))]
+    for form in pulls.FORMS:
+        for name, title, unit, most in (
+            (f"pull-{form}", form, "s", _PULL),
+            (f"pull-{form}-memory", f"{form}, memory at the most, MiB", MIB, None),
+        ):
+            figures = [_figure(results.values(name, system), unit) for system in (pulls.OURS, pulls.PODMAN)]
+            lines.append(_row([title, *figures, _judged(results.ratio(name, pulls.OURS, pulls.PODMAN), most)]))
+    return [*lines, ""]
 
 
 def _cells(results: Results, metric: Metric, systems: list[str]) -> list[str]:
