@@ -33,6 +33,24 @@ class Anonymous(NamedTuple):
         attach(syscalls.clone_mount_at(target), target, self.target)
 
 
+class Mtab:
+    """/etc/mtab, for programs older than /proc/mounts; an image's own stays."""
+
+    def describe(self) -> str:
+        """See Step."""
+        return "link /etc/mtab -> /proc/mounts, if there is none"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        etc = inside.root.directory("/etc")
+        try:
+            os.symlink("/proc/mounts", "mtab", dir_fd=etc)
+        except FileExistsError:
+            pass
+        finally:
+            os.close(etc)
+
+
 class AddDevice(NamedTuple):
     """``--device``: a device of the host's, bound; the rest of the tree is nodev."""
 

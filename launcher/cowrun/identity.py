@@ -159,11 +159,12 @@ class WorkingDirectory(NamedTuple):
 
 
 class Session:
-    """The pty is the terminal of the session that the process leads; a keyring that nobody else has."""
+    """The pty is the terminal of the session that the process leads; a keyring that nobody else has; no other place in
+    the queue for the kernel's out-of-memory killer than any process has."""
 
     def describe(self) -> str:
         """See Step."""
-        return "take the pty as the session's terminal, new session keyring"
+        return "take the pty as the session's terminal, new session keyring, oom_score_adj 0"
 
     def execute(self, inside: Inside) -> None:
         """See Step."""
@@ -171,6 +172,8 @@ class Session:
             fcntl.ioctl(inside.terminal, termios.TIOCSCTTY, 0)
             for number in (0, 1, 2):
                 os.dup2(inside.terminal, number)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb") as score:  # EACCES: it was higher
+            score.write(b"0")
         try:
             syscalls.join_new_session_keyring()
         except OSError as error:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from cowfs.errors import BrokenImage, MountError, NotFound
 from cowrun import syscalls
+from cowrun.filling import fill
 from cowrun.root import Root, refuse_proc
 from cowrun.step import Inside
 
@@ -208,6 +209,8 @@ class Volume(NamedTuple):
         is_directory = stat.S_ISDIR(os.fstat(mount).st_mode)
         root = inside.root
         target = root.directory(self.target) if is_directory else root.file(self.target)
+        if self.name and is_directory:
+            _fill(mount, refuse_proc(target, self.target), self.target)
         attach(mount, refuse_proc(target, self.target), self.target)
 
 
@@ -261,6 +264,19 @@ def attach(mount: int, target: int, path: str) -> None:
         raise MountError(f"{path}: cannot be mounted: {error.strerror}") from None
     finally:
         os.close(mount)
+        os.close(target)
+
+
+def _fill(mount: int, place: int, path: str) -> None:
+    """A new volume's directory with what the root has where it is to be."""
+    source = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    target = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount)
+    try:
+        fill(source, target)
+    except OSError as error:
+        raise MountError(f"{path}: the new volume cannot be filled: {error.strerror}") from None
+    finally:
+        os.close(source)
         os.close(target)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from cowfs.model import Mounted
-from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups
+from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups, Mtab
 from cowrun.confinement import FilterSystemCalls, SetUlimits
 from cowrun.identity import (
     Become,
@@ -62,8 +62,10 @@ MASKED: Final = (
     "/proc/timer_list",
     "/proc/timer_stats",
     "/sys/devices/virtual/powercap",
+    "/sys/dev/block",
     "/sys/firmware",
 )
+MTAB: Final = "/etc/mtab"
 INJECTED: Final = {"/etc/hostname": "hostname", "/etc/hosts": "hosts", "/etc/resolv.conf": "resolv.conf"}
 
 
@@ -121,7 +123,7 @@ def plan_to_join(settings: Settings, process: int, program: bytes) -> tuple[Step
 
 def outside_the_merge(settings: Settings) -> tuple[str, ...]:
     """All paths inside that are mounted over: whatever the upper holds there was made to mount on, and is no change."""
-    fresh = ("/run",) if settings.host else tuple(INJECTED)
+    fresh = ("/run",) if settings.host else (*INJECTED, MTAB)
     volumes = (volume.target for volume in settings.volumes)
     tmpfs = (mount.target for mount in settings.tmpfs)
     return tuple(dict.fromkeys(("/proc", "/sys", "/dev", *fresh, *volumes, *tmpfs)))
@@ -200,4 +202,5 @@ def _injected(settings: Settings, place: Place) -> tuple[Step, ...]:
     if settings.host:
         return ()
     taken = {volume.target for volume in settings.volumes}
-    return tuple(Inject(f"{place.files}/{name}", target) for target, name in INJECTED.items() if target not in taken)
+    files = (Inject(f"{place.files}/{name}", target) for target, name in INJECTED.items() if target not in taken)
+    return (Mtab(), *files)

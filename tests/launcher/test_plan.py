@@ -90,7 +90,7 @@ def test_a_volume_takes_the_place_of_an_injected_file() -> None:
 
 def test_what_is_mounted_over_is_no_change() -> None:
     assert outside_the_merge(made(Options("i", volumes=("/a:/b",), tmpfs=("/t",)))) == (
-        "/proc", "/sys", "/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/b", "/t",
+        "/proc", "/sys", "/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/etc/mtab", "/b", "/t",
     )  # fmt: skip
     assert outside_the_merge(made(Options("i"), host=True)) == ("/proc", "/sys", "/dev", "/run")
 

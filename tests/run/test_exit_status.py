@@ -46,7 +46,7 @@ def test_of_a_command_that_ran(cowrun: Any, command: list[str], status: int) -> 
         pytest.param(["-v", "/nosuch:/x", "ROOT", "true"], 125, "/nosuch", id="a volume without a source"),
         pytest.param(["-u", "nobody-here", "ROOT", "true"], 125, "nobody-here", id="no such user"),
         pytest.param(["dir:/nosuch", "true"], 125, "/nosuch", id="no such directory"),
-        pytest.param(["no-such-image", "true"], 125, "no-such-image", id="no such image"),
+        pytest.param(["--pull", "never", "no-such-image", "true"], 125, "no-such-image", id="no such image"),
         pytest.param([], 125, "IMAGE", id="no image"),
     ],
 )
