@@ -75,7 +75,7 @@ def _sum(changes: list[Change]) -> str:
     if not changes:
         return ""
     paths, written = totals(changes)
-    return f"  -- {paths} path{'s' if paths != 1 else ''}, {written} bytes written"
+    return f"  -- {paths} path{'s' if paths != 1 else ''}" + (f", {written} bytes written" if written else "")
 
 
 def _paths(changes: list[Change]) -> Iterator[tuple[bytes, str]]:
