@@ -15,7 +15,7 @@ from tests.behaviour.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, 
 
 NAMES = [b"a", b"b", b"c", b"d", b"e", b"\xff"]
 SLOTS = 4
-DESCRIPTORS = frozenset({"slot_map", "slot_allocate", "copy"})  # steps that need a file descriptor
+DESCRIPTORS = frozenset({"slot_map", "slot_allocate", "slot_copy"})  # steps that need a file descriptor
 _OURS = ("remount", "kill", "drop_caches", "rotate", "visit", "close")  # not a program's doing
 _ACCESS, _DEFAULT = b"system.posix_acl_access", b"system.posix_acl_default"
 
@@ -101,7 +101,7 @@ class StepChooser:
         "rmdir": 6, "unlink": 9, "rename": 22, "link": 6, "symlink": 3, "mknod": 2, "chmod": 5, "chown": 3,
         "utimens": 3, "setxattr": 4, "removexattr": 2, "getxattr": 1, "open": 8, "close": 3, "slot_read": 4,
         "slot_pwrite": 6, "slot_write": 4, "slot_truncate": 3, "slot_chmod": 1, "slot_status": 4, "slot_fsync": 1,
-        "slot_map": 3, "slot_allocate": 2, "copy": 3, "remount": 1, "kill": 0.5, "drop_caches": 3,
+        "slot_map": 3, "slot_allocate": 2, "slot_copy": 3, "remount": 1, "kill": 0.5, "drop_caches": 3,
         "rotate": 0.4, "visit": 0.4,
     }  # fmt: skip
 
@@ -256,7 +256,7 @@ class StepChooser:
         mode = self.rng.choice([0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE])
         return (*self._slot(), mode, self.rng.choice([0, 4096, 5000]), self.rng.choice([1, 4096, 20000]))
 
-    def _copy(self) -> tuple[object, ...]:
+    def _slot_copy(self) -> tuple[object, ...]:
         places = self.rng.choice([0, 0, 100, 4096]), self.rng.choice([0, 0, 5, 8192])
         return (self._file(), *self._slot(), *places, self.rng.choice([1, 5000, 3_000_000]))
 

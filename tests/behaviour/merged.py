@@ -66,12 +66,17 @@ def _copy_attributes(source: bytes, target: bytes) -> None:
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def build_lowers(base: bytes, stack: Sequence[layers.Layer]) -> list[bytes]:
-    """Make layer directories below ``base``. ``stack`` is bottom first, as a history is; the answer is top first."""
+def build_lowers(base: bytes, stack: Sequence[layers.Layer], *, apart: bool = False) -> list[bytes]:
+    """Make layer directories below ``base``. ``stack`` is bottom first, as a history is; the answer is top first.
+
+    ``apart``: each is on a file system of its own, which goes with whatever is mounted on ``base``.
+    """
     made: list[bytes] = []
     for number, layer in enumerate(stack, 1):
         path = base + b"/lower%d" % number
         os.makedirs(path, 0o755)
+        if apart:
+            syscalls.mount(b"layer", path, b"tmpfs", 0, b"mode=755")
         layers.build(path, layer)
         made.insert(0, path)
     return made

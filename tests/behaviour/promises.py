@@ -244,7 +244,11 @@ COLUMNS = tuple(ASKED)
 
 def ask(promise: Promise, name: str, base: bytes) -> str:
     """What a program gets; ``base`` is an empty directory, best of memory."""
-    fs = PlainDirectory(base, STACK) if name == "plain" else ASKED[name](Scene(base, _lowers(base, promise.apart)))
+    fs = (
+        PlainDirectory(base, STACK)
+        if name == "plain"
+        else ASKED[name](Scene(base, build_lowers(base, STACK, apart=promise.apart)))
+    )
     try:
         return promise.probe(fs) or KEPT
     except OSError as failure:
@@ -252,17 +256,6 @@ def ask(promise: Promise, name: str, base: bytes) -> str:
     finally:
         fs.close_files()
         fs.close()
-
-
-def _lowers(base: bytes, apart: bool) -> list[bytes]:
-    made: list[bytes] = []
-    for number, layer in enumerate(STACK):
-        place = base + b"/%d" % number
-        os.mkdir(place)
-        if apart:
-            syscalls.mount(b"layer", place, b"tmpfs")
-        made = [*build_lowers(place, [layer]), *made]
-    return made
 
 
 def versions() -> str:

@@ -109,7 +109,7 @@ def main() -> int:
     parser.add_argument(
         "--on",
         default="plain,cowfs",
-        help="the first is right: plain, overlayfs, core, cowfs, helper (cowfs as mount.fuse.cowfs mounts it)",
+        help="the first is right: plain, overlayfs, core, cowfs, helper and apart (tests.behaviour.world)",
     )
     parser.add_argument("--without", default="", help="steps to leave out, and: as, umask, acl")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first find; show each sort once")

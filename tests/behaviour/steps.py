@@ -153,7 +153,7 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "slot_status": _on_slot(lambda file: _status(file.status())),
     "slot_map": _on_slot(_map),
     "slot_allocate": _on_slot(_allocate),
-    "copy": _copy,
+    "slot_copy": _copy,
     "slot_fsync": _on_slot(lambda file: file.fsync()),
 }
 

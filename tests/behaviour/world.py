@@ -18,7 +18,7 @@ from tests.behaviour.layers import Entry
 from tests.behaviour.merged import OVERLAY_FULL, CowfsMount, KernelOverlay, Merged, PlainDirectory, Scene, build_lowers
 from tests.behaviour.steps import Slots, Step
 
-OURS = ("core", "cowfs", "helper")
+OURS = ("core", "cowfs", "helper", "apart")
 MERGED = ("overlayfs", *OURS)
 
 
@@ -41,7 +41,8 @@ class Player(NamedTuple):
 class World:
     """The file systems ``names`` over the same layers, below ``base``: "plain" and those of MERGED.
 
-    "helper" is ours as ``mount.fuse.cowfs`` mounts it: it copies up when a file is opened.
+    "helper" is ours as ``mount.fuse.cowfs`` mounts it: it copies up when a file is opened. "apart" is ours over layers
+    each of which is on a file system of its own.
     """
 
     def __init__(self, base: bytes, stack: Sequence[Sequence[Entry]], names: Sequence[str]) -> None:
@@ -197,6 +198,9 @@ class World:
 def _start(name: str, base: bytes, lowers: Sequence[bytes], stack: Sequence[Sequence[Entry]]) -> Fs:
     if name == "plain":
         return PlainDirectory(base, stack)
+    if name == "apart":
+        os.mkdir(base, 0o755)
+        lowers = build_lowers(base, stack, apart=True)
     scene = Scene(base, lowers)
     if name == "overlayfs":
         return KernelOverlay(scene, OVERLAY_FULL)
