@@ -140,9 +140,9 @@ class Store:
 
     def remove_image(self, reference: str) -> Removed:
         """Remove an image and what nothing else uses. Raises NotFound."""
-        if self.image(reference) is None:
-            raise NotFound(f"no image {reference!r} in the store (cowfs images lists them)")
         with self._lock(shared=False):
+            if self.image(reference) is None:
+                raise NotFound(f"no image {reference!r} in the store (cowfs images lists them)")
             self._mark_removal()
             os.unlink(image_file_name(reference), dir_fd=self._fds[ondisk.IMAGES])
             return self._collect()

@@ -1,6 +1,10 @@
 """A layer's tar comes out of the store as it went in, byte for byte, whoever wrote it."""
 
 import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +85,44 @@ def test_a_file_that_lost_its_end_is_told(store: Store, layout: Layout) -> None:
         file.truncate(3)
     with store.open_layer(layer.diff_id) as (root_fd, skeleton), pytest.raises(BadTar, match="too short"):
         b"".join(rebuild(skeleton, root_fd))
+
+
+def test_e12_entries_without_end_are_stopped_and_cost_no_memory(tmp_path: Path) -> None:
+    """The real limit is two millions, and a tar of ten ends there, too; what each entry costs in memory is what counts.
+
+    Names in order and out of it, directories that no entry describes, and the record of it all.
+    """
+    program = """
+import os, resource, sys
+from pathlib import Path
+from cowfs.images import limits
+from cowfs.images.skeleton import Recorder
+from cowfs.images.tarheader import BadTar
+from cowfs.images.unpack import unpack
+from cowfs.store.treedigest import tree_facts
+from tests.images.tars import header
+
+def endless():
+    number = 0
+    while True:
+        number += 1
+        yield header(b"%d/%d/%d" % (number % 7, number // 1000, number))
+
+limits.ENTRIES = 10_000
+root = os.open(sys.argv[1], os.O_RDONLY)
+with open(sys.argv[2], "wb") as file:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        with Recorder(file) as skeleton:
+            unpack(endless(), root, skeleton.add)
+    except BadTar as error:
+        print(error)
+    tree_facts(root)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    (tmp_path / "root").mkdir()
+    command = [sys.executable, "-c", program, tmp_path / "root", tmp_path / "skeleton"]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()
+    assert said[0].startswith("a layer of more than 10000 entries")
+    assert int(said[1]) < 6 << 10, "KiB"
