@@ -190,6 +190,19 @@ def test_control_c_leaves_the_store_clean_and_the_download_to_be_gone_on_with(
     assert any(first > 0 for first in starts(registry))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_cowrun_is_interrupted_while_it_pulls(
+    cowfs: Commands, registry: Registry, gate: Gate, number: signal.Signals
+) -> None:
+    process = cowfs.start("-q", f"{registry.name}/image:image", "sh", program="cowrun.main", start_new_session=True)
+    assert gate.reached.wait(30)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.terminate()
+    _, complaint = process.communicate(timeout=30)
+    gate.open()
+    assert (process.returncode, complaint) == (128 + number, "")
+    assert cowfs.names("staging") == cowfs.names("images") == cowfs.names("layers/sha256") == cowfs.names("runs") == []
+
+
 def starts(registry: Registry) -> list[int]:
     return [int(found.headers.get("Range", "bytes=0-")[6:-1]) for found in registry.asked("GET", "/blobs/")]
 

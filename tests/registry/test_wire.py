@@ -271,7 +271,7 @@ def test_cookies_are_not_kept(client: Client, registry: Registry) -> None:
 class Impatient(Limits):
     """The real ones divided by a hundred."""
 
-    connect, silence, head, window = 1.0, 0.3, 0.6, 0.3
+    connect, silence, head, window, document = 1.0, 0.3, 0.6, 0.3, 1.0
 
 
 def test_r07_the_limits_end_a_stall_within_a_minute() -> None:
@@ -315,6 +315,24 @@ def test_r07_who_drips_or_stalls_is_left_and_gone_on_with(client: Client, regist
     assert asked == 0 if how == "head" else start <= asked < start + 600
     assert client.sleeps == [1.0 if how == "head" else 0.0]
     assert "Range" not in first.headers
+
+
+def test_r07_a_document_has_a_deadline_besides_a_rate(client: Client, registry: Registry) -> None:
+    client.limits = Impatient()
+    client.renew()
+
+    def fault(request: Request) -> bool:
+        request.send_response(200)
+        request.send_header("Content-Length", str(4 << 20))
+        request.end_headers()
+        while True:
+            request.wfile.write(bytes(1024))
+            time.sleep(0.02)
+
+    registry.faults.append(fault)
+    with pytest.raises(RegistryError, match="takes longer than 1 seconds"):
+        client.repository(registry.name).manifest("latest")
+    assert len(registry.log) == 1
 
 
 @pytest.mark.parametrize("part", ["/manifests/", "/token", "error"])

@@ -52,6 +52,7 @@ class Limits:
     head = 60.0  # seconds for status and headers
     window = 30.0  # seconds over which the rate is taken ...
     rate = 1024  # ... and the bytes a second that it must be
+    document = 120.0  # seconds for a whole document
 
 
 class Answer:
@@ -85,12 +86,15 @@ class Answer:
         return data
 
     def body(self, limit: int, what: str) -> bytes:
-        """All of it. Raises RegistryError beyond ``limit`` bytes."""
+        """All of it. Raises RegistryError beyond ``limit`` bytes, and where it takes too long."""
         parts: list[bytes] = []
         room = limit + 1
+        deadline = time.monotonic() + self._limits.document
         while room > 0 and (part := self.read(min(room, 64 << 10))):
             parts.append(part)
             room -= len(part)
+            if time.monotonic() > deadline:
+                raise RegistryError(f"{what} takes longer than {self._limits.document:.0f} seconds")
         if room <= 0:
             raise RegistryError(f"{what} is larger than {limit} bytes")
         return b"".join(parts)
