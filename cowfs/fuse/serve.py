@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEVICE: Final = "/dev/fuse"
 _PR_SET_PDEATHSIG: Final = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT: Final = 8 << 20  # bytes
 _LIVE: Final = b"\0"
 _FILES: Final = 1 << 20  # numbers from here on are open directories (cowfs.fuse.backings)
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -184,11 +186,20 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     finally:
         gc.enable()
     gc.freeze()
+    _keep_memory()
     return Session(options, mountpoint, levers, library)
 
 
 def _import_pyfuse3() -> None:
     import pyfuse3  # noqa: F401
+
+
+def _keep_memory() -> None:
+    """Have malloc keep the buffers of big reads, instead of getting new pages from the kernel for each (mallopt(3))."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)
 
 
 def _load_library(levers: Levers) -> Library | None:
