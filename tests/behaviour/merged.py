@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from cowfs import ondisk
 from cowfs.fuse import serve
+from cowfs.fuse.transport import AUTO
 from cowfs.options import MountOptions
 from tests.behaviour import layers, syscalls
 from tests.behaviour.fs import Fs, SyscallFs
@@ -177,7 +179,8 @@ class CowfsMount(SyscallFs):
     def _mount(self) -> None:
         self._log = Path(os.fsdecode(self.scene.base)) / "log"
         mountpoint = Path(os.fsdecode(self.root))
-        options = replace(self.scene.options, copy_up_on_open=self._copy_up_on_open)
+        transport = os.environ.get(ondisk.TRANSPORT_ENV, AUTO)
+        options = replace(self.scene.options, copy_up_on_open=self._copy_up_on_open, transport=transport)
         self.server = serve.start(options, mountpoint, detach=False, log=self._log)
 
     def remount(self) -> None:
