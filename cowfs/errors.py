@@ -9,6 +9,7 @@
     |-- RegistryError            125  a registry that cannot be reached, refuses, or does not say what it should
     |-- StoreError               125  the store cannot be read, written or trusted
     |-- MountError               125  a mount that cannot be made or ended
+    |-- NetworkError           125  a network of a run's own that cannot be made
     |-- CommandNotFound          127  the container's command does not exist
     `-- CommandNotExecutable     126  it exists and cannot be executed
 
@@ -57,6 +58,10 @@ class StoreError(CowfsError):
 
 class MountError(CowfsError):
     """A mount that cannot be made or ended."""
+
+
+class NetworkError(CowfsError):
+    """A network of a run's own that cannot be made."""
 
 
 class CommandNotFound(CowfsError):

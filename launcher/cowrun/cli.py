@@ -50,7 +50,24 @@ type=bind|volume|tmpfs, source, target, readonly, tmpfs-size, tmpfs-mode.""",
 @click.option("--name", default="", metavar="NAME", help="A name for the run.")
 @click.option("-h", "--hostname", metavar="NAME", help="Hostname inside; the run's id if not given.")
 @click.option("--entrypoint", metavar="COMMAND", help="Instead of the image's entrypoint and command.")
-@click.option("--network", "--net", default="host", metavar="host|none", show_default=True, help="The network inside.")
+@click.option(
+    "--network",
+    "--net",
+    metavar="host|none|private",
+    help="""\
+host: this machine's own, the default. none: a loopback device and nothing else. private: its own, with a way out, by
+pasta or slirp4netns (or one of these two by name); the default with -p.""",
+)
+@click.option(
+    "-p",
+    "--publish",
+    "ports",
+    multiple=True,
+    metavar="[ADDRESS:][PORT:]PORT[/udp]",
+    help="A port of this machine, a free one if not given, that leads to one inside.",
+)
+@click.option("--dns", multiple=True, metavar="ADDRESS", help="A name server, instead of this machine's.")
+@click.option("--add-host", multiple=True, metavar="NAME:ADDRESS", help="A line for /etc/hosts.")
 @click.option("--read-only", is_flag=True, help="The root cannot be written.")
 @click.option("--init", is_flag=True, help="A first process that reaps orphans and passes signals on.")
 @click.option("--cap-add", multiple=True, metavar="NAME", help="Add a capability (or ALL).")

@@ -77,6 +77,23 @@ class Hostname(NamedTuple):
         socket.sethostname(self.name)
 
 
+class JoinNetwork(NamedTuple):
+    """A network namespace that somebody else serves."""
+
+    holder: int  # the process that is in it, by its number on the host
+    program: str
+
+    def describe(self) -> str:
+        """See Step."""
+        return f"enter the network namespace that {self.program} serves"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        namespace = os.open(f"/proc/{self.holder}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        syscalls.join_namespaces(namespace, syscalls.CLONE_NEWNET)
+        os.close(namespace)
+
+
 class Loopback:
     """A new network namespace has a loopback device that is down."""
 

@@ -14,6 +14,7 @@ from cowrun.identity import (
     FindUser,
     Hostname,
     JoinContainer,
+    JoinNetwork,
     Loopback,
     Namespaces,
     Session,
@@ -77,6 +78,7 @@ class Place(NamedTuple):
     host_resolv_conf: str = ""  # where @host's /etc/resolv.conf really lies, if that is below /run
     groups: tuple[tuple[str, str, bool], ...] = ()  # the run's control groups, as ControlGroups wants them
     program: bytes = b""  # the compiled filter
+    network: tuple[int, str] = (0, "")  # of a private network: its holder, and what serves it
 
 
 def plan(settings: Settings, place: Place) -> tuple[Step, ...]:
@@ -84,12 +86,13 @@ def plan(settings: Settings, place: Place) -> tuple[Step, ...]:
     namespaces = ("mount", "cgroup", "uts", "ipc", *(("net",) if settings.network == "none" else ()))
     return (
         Namespaces(namespaces),
+        *(() if settings.network in ("host", "none") else (JoinNetwork(*place.network),)),
         PrivateMounts(),
         Hostname(settings.hostname or place.run_id),
-        *((Loopback(),) if settings.network == "none" else ()),
+        *((Loopback(),) if settings.network != "host" else ()),
         *_kernel(settings),
         *((ControlGroups(place.groups),) if place.groups else ()),
-        *(_fresh_run(place) if settings.host else ()),
+        *(_fresh_run() if settings.host else ()),
         *_injected(settings, place),
         *_asked(settings),
         FindUser(settings.user),
@@ -123,7 +126,7 @@ def plan_to_join(settings: Settings, process: int, program: bytes) -> tuple[Step
 
 def outside_the_merge(settings: Settings) -> tuple[str, ...]:
     """All paths inside that are mounted over: whatever the upper holds there was made to mount on, and is no change."""
-    fresh = ("/run",) if settings.host else (*INJECTED, MTAB)
+    fresh = ("/run", *_replaced(settings)) if settings.host else (*INJECTED, MTAB)
     volumes = (volume.target for volume in settings.volumes)
     tmpfs = (mount.target for mount in settings.tmpfs)
     return tuple(dict.fromkeys(("/proc", "/sys", "/dev", *fresh, *volumes, *tmpfs)))
@@ -188,19 +191,27 @@ def _kernel(settings: Settings) -> tuple[Step, ...]:
 _DEVPTS: Final = (("mode", "620"), ("ptmxmode", "666"), ("gid", "5"))
 
 
-def _fresh_run(place: Place) -> tuple[Step, ...]:
+def _fresh_run() -> tuple[Step, ...]:
     """@host keeps its own /etc; /run holds the sockets of the machine's services, and must not be seen."""
-    resolv = place.host_resolv_conf
     return (
         Kernel("tmpfs", "/run", _NO_SUID, (("mode", "755"),)),
         Directory("/run/lock", 0o1777),
-        *((Inject(f"{place.files}/resolv.conf", resolv),) if resolv else ()),
     )
 
 
 def _injected(settings: Settings, place: Place) -> tuple[Step, ...]:
-    if settings.host:
-        return ()
     taken = {volume.target for volume in settings.volumes}
-    files = (Inject(f"{place.files}/{name}", target) for target, name in INJECTED.items() if target not in taken)
-    return (Mtab(), *files)
+    wanted = _replaced(settings) if settings.host else tuple(INJECTED)
+    steps: list[Step] = [
+        Inject(f"{place.files}/{INJECTED[target]}", target) for target in wanted if target not in taken
+    ]
+    if settings.host and place.host_resolv_conf and "/etc/resolv.conf" not in wanted:
+        steps.append(Inject(f"{place.files}/resolv.conf", place.host_resolv_conf))
+    return tuple(steps) if settings.host else (Mtab(), *steps)
+
+
+def _replaced(settings: Settings) -> tuple[str, ...]:
+    """What of @host's own files does not hold in this run."""
+    own_network = settings.network != "host"
+    names = {"/etc/hosts": own_network or settings.hosts, "/etc/resolv.conf": own_network or settings.dns}
+    return tuple(name for name, replaced in names.items() if replaced)

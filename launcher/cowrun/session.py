@@ -10,7 +10,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowfs.errors import CowfsError
 from cowfs.images.host import hidden_directories
@@ -27,8 +27,12 @@ from cowrun.guard import Guard
 from cowrun.inside import Order
 from cowrun.monitor import Monitor
 from cowrun.plan import Place, mounted_by, outside_the_merge, plan
+from cowrun.ports import PROGRAMS
 from cowrun.settings import SHELLS, Settings
 from cowrun.terminal import window_of
+
+if TYPE_CHECKING:
+    from cowrun.network import PrivateNetwork
 
 
 class Request(NamedTuple):
@@ -81,10 +85,19 @@ def describe(request: Request) -> Iterator[str]:
     base = request.base
     yield "new mount namespace for the launcher, nothing of it propagates to the host"
     yield f"mount cowfs: {len(base.layers)} layer(s), the top one {base.lowers[0]}, changes go to the run's upper"
+    if request.settings.network not in ("host", "none"):
+        yield from _network_lines(request.settings)
     yield "new pid namespace: what follows is done by its first process"
     for step in plan(request.settings, _place("<run id>", Path("<run>") / FILES, request.settings)):
         yield step.describe()
     yield f"execute {' '.join(request.settings.command) or ' or '.join(SHELLS)}"
+
+
+def _network_lines(settings: Settings) -> Iterator[str]:
+    """What a private network takes, for --dry-run."""
+    yield f"new network namespace, served by {_program(settings)}"
+    for port in settings.ports:
+        yield f"publish {port}"
 
 
 def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Events) -> tuple[int, Exception | None]:
@@ -93,7 +106,11 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
         undo.callback(filesystem.stop)
         filesystem.serve(_mount_options(request, run), run.directory / "merged")
         settings = request.settings
-        files.write(run.directory / FILES, settings.hostname or run.id, settings.network)
+        network = _network(settings, run)
+        if network:
+            undo.callback(network.stop)
+            settings = settings._replace(ports=network.ports)
+        files.write(run.directory / FILES, run.id, settings)
         attributes = termios.tcgetattr(0) if settings.terminal else None
         for volume in settings.volumes:
             if volume.name:
@@ -103,13 +120,17 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
         guard = Guard((0, attributes) if attributes else None, [directory for _, directory, _ in groups.directories])
         undo.callback(guard.stop)
         events.check()
-        container = Container(_order(request, run, groups))
+        container = Container(_order(request, run, groups, network))
         undo.callback(container.end)
         guard.protect(container.pid)
         groups.take(container.pid)
         events.wait_for(filesystem.channel.fileno())
         filesystem.check()
         debug("the root is mounted")
+        if network:
+            events.wait_for(network.fileno())
+            network.check()
+            debug(f"{network.program} serves the network")
         container.go()
         monitor = Monitor(container, filesystem, events, attributes)
         undo.callback(monitor.close)
@@ -122,11 +143,20 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
             return CowfsError.status, failure
 
 
-def _order(request: Request, run: Run, groups: Groups) -> Order:
+def _network(settings: Settings, run: Run) -> "PrivateNetwork | None":
+    if settings.network in ("host", "none"):
+        return None
+    from cowrun.network import PrivateNetwork
+
+    return PrivateNetwork(settings.network, settings.ports, os.fspath(run.directory / FILES))
+
+
+def _order(request: Request, run: Run, groups: Groups, network: "PrivateNetwork | None") -> Order:
     settings = request.settings
     place = _place(run.id, run.directory / FILES, settings)._replace(
         groups=tuple(groups.directories),
         program=seccomp.program_for(settings.filter),
+        network=(network.holder, network.program) if network else (0, ""),
     )
     return Order(
         plan=plan(settings, place),
@@ -141,7 +171,12 @@ def _order(request: Request, run: Run, groups: Groups) -> Order:
 
 
 def _place(run_id: str, directory: Path, settings: Settings) -> Place:
-    return Place(run_id, os.fspath(directory), files.below_run() if settings.host else "")
+    resolv_conf = files.below_run() if settings.host else ""
+    return Place(run_id, os.fspath(directory), resolv_conf, network=(0, _program(settings)))
+
+
+def _program(settings: Settings) -> str:
+    return " or ".join(PROGRAMS) if settings.network == "private" else settings.network
 
 
 def _mount_options(request: Request, run: Run) -> MountOptions:

@@ -13,12 +13,13 @@ from cowfs.model import Base
 from cowrun import capabilities, security, signals, users
 from cowrun.limits import Limits, Ulimit, parse_limits, parse_ulimits
 from cowrun.mounts import Tmpfs, Volume
+from cowrun.ports import PROGRAMS, Port, parse_ports
 from cowrun.syscall_rules import Filter
 from cowrun.volumes import HostDevice, Places, absolute, parse_device, parse_mount, parse_tmpfs, parse_volume
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # docker's
 SHELLS = ("/bin/bash", "/bin/sh")  # where nothing says what to run: the first that is there
-NETWORKS = ("host", "none")
+NETWORKS = ("host", "none", "private", *PROGRAMS)
 
 Mount = TypeVar("Mount", Volume, Tmpfs)
 
@@ -37,7 +38,10 @@ class Options(NamedTuple):
     name: str = ""
     hostname: str | None = None
     entrypoint: str | None = None
-    network: str = "host"
+    network: str | None = None
+    ports: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    add_host: tuple[str, ...] = ()
     read_only: bool = False
     init: bool = False
     want_terminal: bool = False  # -t
@@ -76,6 +80,9 @@ class Settings(NamedTuple):
     user: str
     hostname: str  # empty: the run's id
     network: str
+    ports: tuple[Port, ...]
+    dns: tuple[str, ...]
+    hosts: tuple[tuple[str, str], ...]  # name and address
     volumes: tuple[Volume, ...]
     tmpfs: tuple[Tmpfs, ...]
     read_only: bool
@@ -116,7 +123,10 @@ def settings(options: Options, base: Base, machine: Machine) -> Settings:
         workdir=absolute(options.workdir or config.working_dir or "/", "the working directory"),
         user=user,
         hostname=_hostname(options.hostname),
-        network=_one_of("--network", options.network, NETWORKS),
+        network=_network(options),
+        ports=parse_ports(options.ports),
+        dns=tuple(_address("--dns", text) for text in options.dns),
+        hosts=tuple(_host(text) for text in options.add_host),
         volumes=volumes,
         tmpfs=tmpfs,
         read_only=options.read_only,
@@ -240,6 +250,30 @@ def _terminal(options: Options, machine: Machine) -> bool:
     if options.want_terminal and not machine.input_terminal:
         raise UsageError("-t: standard input is not a terminal")
     return machine.terminal or options.want_terminal
+
+
+def _network(options: Options) -> str:
+    """Ports can be published from a private network only."""
+    network = _one_of("--network", options.network or ("private" if options.ports else "host"), NETWORKS)
+    if options.ports and network in ("host", "none"):
+        raise UsageError(f"-p needs --network private; with {network} there is nothing to publish")
+    return network
+
+
+def _address(option: str, text: str) -> str:
+    from ipaddress import ip_address  # takes long to import
+
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise UsageError(f"{option} {text}: no address") from None
+
+
+def _host(text: str) -> tuple[str, str]:
+    name, _, address = text.replace("=", ":", 1).partition(":")
+    if not name or any(character.isspace() for character in name):
+        raise UsageError(f"--add-host {text!r}: NAME:ADDRESS")
+    return name, _address("--add-host", address.strip("[]"))
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:

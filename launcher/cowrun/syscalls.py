@@ -91,8 +91,14 @@ def unshare(flags: int) -> None:
 
 
 def join_namespaces(process: int, flags: int) -> None:
-    """setns(2) into namespaces of the process that a pidfd refers to (Linux 5.8)."""
+    """setns(2) into namespaces of the process that a pidfd refers to (Linux 5.8), or into the one that is opened."""
     _check(_libc.setns(process, flags))
+
+
+def is_root_of_machine() -> bool:
+    """False for who is root in a user namespace only (user_namespaces(7))."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return os.geteuid() == 0 and file.read().split() == [b"0", b"0", b"4294967295"]
 
 
 def set_propagation(flags: int) -> None:

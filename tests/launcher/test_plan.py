@@ -1,6 +1,5 @@
 """The plan is data: what is in it, in which order, and that it describes itself."""
 
-from cowrun import files
 from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups
 from cowrun.capabilities import NAMES
 from cowrun.confinement import FilterSystemCalls, SetUlimits
@@ -128,9 +127,3 @@ def test_mounts_are_made_from_the_top_down() -> None:
     assert [step.target for step in found if isinstance(step, (Volume, Tmpfs, Anonymous))] == [
         "/x", "/a", "/a/b", "/a/b/c",
     ]  # fmt: skip
-
-
-def test_resolv_conf_in_a_network_of_its_own() -> None:
-    content = "search x\nnameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver ::1\n"
-    assert files.resolv_conf(content, own_network=False) == content
-    assert files.resolv_conf(content, own_network=True) == "search x\nnameserver 9.9.9.9\n"

@@ -71,7 +71,14 @@ def _ago(moment: float) -> str:
 
 def _ports(run: "Run") -> list[str]:
     """As docker shows them; nothing where nobody can be asked."""
-    return []
+    from cowfs.errors import NotRunning
+    from cowrun.running import look
+
+    try:
+        found = look(run)
+    except NotRunning:
+        found = None
+    return [str(port) for port in found.settings.ports] if found else []
 
 
 def _object(run: "Run") -> dict[str, object]:
