@@ -1,8 +1,8 @@
 """Copying a file or a tree out of a merged tree, into a directory of the host.
 
-Used by ``cowdiff cp``. The source may be hostile: nothing of it is followed or executed, all is made anew (O_EXCL,
-single names below a descriptor), and it belongs to the caller, without setuid bits, unless ``everything`` is asked for.
-Iterative: depth is no limit.
+Used by ``cowdiff cp`` and ``apply``. The source may be hostile: nothing of it is followed or executed, all is made anew
+(O_EXCL, single names below a descriptor), and it belongs to the caller, without setuid bits, unless ``everything`` is
+asked for. Iterative: depth is no limit.
 """
 
 import os
@@ -23,19 +23,25 @@ from cowfs.runs.trees import Tree
 
 _PARENT: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SYSTEMS_OWN: Final = b"security.selinux"
+_TYPES: Final = {Kind.CHAR: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO, Kind.SOCKET: stat.S_IFSOCK}
 _ORDINARY: Final = 0o777  # the mode bits that a copy keeps without ``everything``
 
 
 class Extraction:
-    """One copy. ``skipped`` are the paths of devices, pipes and sockets, which are not copied."""
+    """Copies out of one tree. ``skipped`` are the paths of devices, pipes and sockets that were not copied.
+
+    With ``everything`` those are made as well, and names of one file stay names of one file.
+    """
 
     def __init__(self, tree: Tree, *, everything: bool) -> None:
         self._tree = tree
         self._everything = everything
+        self._links: dict[int, Place] = {}  # files with several names that were made, by their number in the tree
         self.skipped: list[bytes] = []
 
     def run(self, node: Node, path: bytes, parent: Path, name: bytes) -> None:
-        """Make ``node`` (at ``path`` in the tree) the new entry ``name`` of ``parent``.
+        """Make ``node`` (at ``path`` in the tree) the new entry ``name`` of ``parent``, with all that is in it.
 
         Raises FileExistsError, and OSError as the copying does; what was made by then stays.
         """
@@ -46,35 +52,51 @@ class Extraction:
             waiting = [(node, path, (target.root, name))]
             while waiting:
                 node, path, place = waiting.pop()
-                version = self._tree.version(node)
-                self._make(node, path, place, version)
+                version = self.make(node, path, place)
                 if version.kind is Kind.DIRECTORY:
                     made.append((place, version))
                     below = place[0].child(place[1])
                     waiting += [(child, path + b"/" + name, (below, name)) for name, child in self._children(node)]
             for place, version in reversed(made):  # their times and modes, once nothing is made in them any more
-                self._finish(place, version)
+                dress(place, version, everything=self._everything)
         finally:
+            self._links.clear()
             cache.close()
+
+    def make(self, node: Node, path: bytes, place: Place) -> Version:
+        """Make one new entry. A directory is empty, and the caller's alone until it is dressed. Raises as ``run``."""
+        directory, name = place
+        version = self._tree.version(node)
+        if version.kind is Kind.DIRECTORY:
+            os.mkdir(name, 0o700, dir_fd=directory.fd)
+            return version
+        known = self._links.get(node.number) if self._everything else None
+        if known is not None:
+            link(known, place)
+            return version
+        if version.kind is Kind.SYMLINK:
+            os.symlink(version.target, name, dir_fd=directory.fd)
+        elif version.kind is Kind.FILE:
+            self._copy(node, place, version)
+        elif self._everything:
+            os.mknod(name, _TYPES[version.kind] | 0o600, version.rdev, dir_fd=directory.fd)
+        else:
+            self.skipped.append(path)
+            return version
+        dress(place, version, everything=self._everything)
+        if version.nlink > 1:
+            self._links[node.number] = place
+        return version
+
+    def know(self, node: Node, place: Place) -> None:
+        """``place`` is a name of this file: what is made of its other names are links to it."""
+        self._links.setdefault(node.number, place)
 
     def _children(self, node: Node) -> Iterator[tuple[bytes, Node]]:
         for name in sorted(self._tree.names(node), reverse=True):
             child = self._tree.lookup(node, name)
             if child is not None:
                 yield name, child
-
-    def _make(self, node: Node, path: bytes, place: Place, version: Version) -> None:
-        directory, name = place
-        if version.kind is Kind.DIRECTORY:
-            os.mkdir(name, 0o700, dir_fd=directory.fd)
-        elif version.kind is Kind.SYMLINK:
-            os.symlink(version.target, name, dir_fd=directory.fd)
-            self._finish(place, version)
-        elif version.kind is Kind.FILE:
-            self._copy(node, place, version)
-            self._finish(place, version)
-        else:
-            self.skipped.append(path)
 
     def _copy(self, node: Node, place: Place, version: Version) -> None:
         target = os.open(place[1], _CREATE, 0o600, dir_fd=place[0].fd)
@@ -84,17 +106,27 @@ class Extraction:
         finally:
             os.close(target)
 
-    def _finish(self, place: Place, version: Version) -> None:
-        directory, name = place
-        path = directory.path_of(name)
-        if self._everything:
-            os.chown(path, version.uid, version.gid, follow_symlinks=False)
-            for attribute, value in version.xattrs:
-                os.setxattr(path, attribute, value, follow_symlinks=False)
-        if version.kind is not Kind.SYMLINK:
-            mode = version.mode if self._everything else version.mode & _ORDINARY
-            _chmod(place, mode)
-        syscalls.set_times(path, None, version.mtime_ns, follow=False)
+
+def link(known: Place, new: Place) -> None:
+    """One more name of a file; a symbolic link is not followed."""
+    os.link(known[1], new[1], src_dir_fd=known[0].fd, dst_dir_fd=new[0].fd, follow_symlinks=False)
+
+
+def dress(place: Place, version: Version, *, everything: bool) -> None:
+    """Give an entry its attributes and time; owner, setuid bits and extended attributes only with ``everything``."""
+    directory, name = place
+    path = directory.path_of(name)
+    if everything:
+        os.chown(path, version.uid, version.gid, follow_symlinks=False)
+        wanted = dict(version.xattrs)
+        for attribute in map(os.fsencode, os.listxattr(path, follow_symlinks=False)):
+            if attribute not in wanted and not attribute.startswith(_SYSTEMS_OWN):  # a default ACL was inherited
+                os.removexattr(path, attribute, follow_symlinks=False)
+        for attribute, value in wanted.items():
+            os.setxattr(path, attribute, value, follow_symlinks=False)
+    if version.kind is not Kind.SYMLINK:
+        _chmod(place, version.mode if everything else version.mode & _ORDINARY)
+    syscalls.set_times(path, None, version.mtime_ns, follow=False)
 
 
 def _chmod(place: Place, mode: int) -> None:

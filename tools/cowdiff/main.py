@@ -27,6 +27,8 @@ COMMANDS = {
     "blame": "Say what happened to a path, and by which processes.",
     "log": "List every change in time order.",
     "why": "Say where a path lives, and whether a change of it lasts.",
+    "apply": "Give what a run changed to the directory that it ran on.",
+    "undo": "Take that back.",
     "rm": "Remove runs.",
     "prune": "Remove old runs.",
 }
