@@ -313,11 +313,17 @@ class Journaled(Operations):
     def _new_place(self, directory: DirNode) -> int:
         if len(self._places) >= _DIRECTORIES:
             self._places.clear()
-        self._place_count += 1
-        self._places[directory] = self._place_count
-        path = records.DIRECTORY.pack(self._place_count) + self.overlay.path_of(directory)
-        self.journal.append(records.short(Op.DIRECTORY, path))
-        return self._place_count
+        unknown: list[DirNode] = []
+        current: DirNode | None = directory
+        while current is not None and current not in self._places:
+            unknown.append(current)
+            current = current.parent
+        number = self._places[current] if current is not None else 0
+        for node in reversed(unknown):
+            self._place_count += 1
+            self.journal.append(records.directory(self._place_count, number, node.name))
+            number = self._places[node] = self._place_count
+        return number
 
     def _layer_at(self, parent: Node, name: bytes) -> int:
         return self._layer_of(self.overlay.find(parent, name))

@@ -28,6 +28,7 @@ from cowfs.journal import records
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC
 _ENTRIES: Final = 512  # threads whose comm file is open
 _PROCESSES: Final = 8192  # processes that are remembered
+_FACES: Final = 64  # programs and users of one process
 _DEPTH: Final = 64  # generations
 _COMM: Final = 64  # bytes
 _STATUS: Final = 4096  # bytes: all before the masks of signals
@@ -38,13 +39,15 @@ _pread: Final = os.pread
 class Process:
     """One process, from its start to its end; ``number`` is that of what it executes now."""
 
-    __slots__ = ("number", "numbers", "parent", "started")
+    __slots__ = ("executing", "known", "number", "numbers", "parent", "started")
 
     def __init__(self, started: int) -> None:
         self.started = started
         self.parent = _NOBODY  # as it was when the process was first seen: later it may be whoever adopted it
         self.number = _NOBODY
-        self.numbers: dict[tuple[bytes, bytes, int, int], int] = {}  # of all that it executed, by program and user
+        self.executing = False  # it is about to be something else
+        self.known: dict[tuple[bytes, bytes, int, int], int] = {}  # numbers by comm, program and user
+        self.numbers: dict[tuple[bytes, bytes, int, int], int] = {}  # numbers by arguments, program and user
 
 
 @dataclass(slots=True)
@@ -110,7 +113,7 @@ class Processes:
         """A thread opens a program in order to execute it: soon it is something else."""
         self._executing.add(pid)
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-            self._meet(_read_status(pid), 0)
+            self._meet(_read_status(pid), 0)[0].executing = True
 
     def opened(self, pid: int, uid: int, gid: int) -> None:
         """A thread opens a file: the first after it executed a program shows what it is now, and of whom."""
@@ -146,33 +149,46 @@ class Processes:
 
     def _process(self, status: _Status, uid: int, gid: int, depth: int) -> Process:
         """A process with the number of what it executes now."""
-        process, leader = self._meet(status, depth), status.leader
-        exe, argv = _link(leader, "exe"), _read(f"/proc/{leader}/cmdline", records.ARGV_LIMIT + 1)
-        facts = (exe, argv, uid, gid)
-        known = process.numbers.get(facts)
+        process, comm = self._meet(status, depth)
+        exe = _link(status.leader, "exe")
+        known = None if process.executing else process.known.get((comm, exe, uid, gid))
         if known is None:
-            self._count += 1
-            known = process.numbers[facts] = self._count
-            self._write(
-                records.process(
-                    known,
-                    process.parent,
-                    pid=leader,
-                    inner_pid=status.inner,
-                    uid=uid,
-                    gid=gid,
-                    started=process.started,
-                    exe=exe,
-                    cwd=_link(leader, "cwd"),
-                    argv=argv,
-                )
-            )
+            known = self._number(process, status, exe, uid, gid)
+            process.known[comm, exe, uid, gid] = known
+            process.executing = False
         process.number = known
         return process
 
-    def _meet(self, status: _Status, depth: int) -> Process:
-        """A process, and now if not before its parent: later that may have ended."""
-        started = _start_time(status.leader)
+    def _number(self, process: Process, status: _Status, exe: bytes, uid: int, gid: int) -> int:
+        """By its arguments. To read them takes a lock of its memory, which its other threads may hold while they wait
+        for us: so it is done once for each program that it executes, when there are no others yet."""
+        argv = _read(f"/proc/{status.leader}/cmdline", records.ARGV_LIMIT + 1)
+        known = process.numbers.get((argv, exe, uid, gid))
+        if known is not None:
+            return known
+        if len(process.numbers) >= _FACES:
+            process.numbers.clear()
+            process.known.clear()
+        self._count += 1
+        process.numbers[argv, exe, uid, gid] = self._count
+        record = records.process(
+            self._count,
+            process.parent,
+            pid=status.leader,
+            inner_pid=status.inner,
+            uid=uid,
+            gid=gid,
+            started=process.started,
+            exe=exe,
+            cwd=_link(status.leader, "cwd"),
+            argv=argv,
+        )
+        self._write(record)
+        return self._count
+
+    def _meet(self, status: _Status, depth: int) -> tuple[Process, bytes]:
+        """A process and its comm, and now if not before its parent: later that may have ended."""
+        comm, started = _read_stat(status.leader)
         process = self._processes.get(status.leader)
         if process is None or process.started != started:
             process = Process(started)
@@ -181,7 +197,7 @@ class Processes:
             self._processes[status.leader] = process
             if len(self._processes) > _PROCESSES:
                 del self._processes[next(iter(self._processes))]
-        return process
+        return process, comm
 
     def _parent(self, status: _Status, depth: int) -> int:
         """The number of the parent, none beyond the first process of a container."""
@@ -211,8 +227,10 @@ def _read_status(pid: int) -> _Status:
     )
 
 
-def _start_time(pid: int) -> int:
-    return int(_read(f"/proc/{pid}/stat", 1024).rpartition(b") ")[2].split()[19])
+def _read_stat(pid: int) -> tuple[bytes, int]:
+    """Its comm, and its start in ticks since the boot."""
+    before, _, after = _read(f"/proc/{pid}/stat", 1024).rpartition(b") ")
+    return before.partition(b" (")[2], int(after.split()[19])
 
 
 def _link(pid: int, name: str) -> bytes:

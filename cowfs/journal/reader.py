@@ -98,7 +98,8 @@ class Reader:
     unread: int = 0  # bytes at the end that make no whole frame
     _at: int = 0
     _processes: dict[int, Process] = field(default_factory=dict)
-    _directories: dict[int, bytes] = field(default_factory=dict)
+    _directories: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    _paths: dict[int, bytes] = field(default_factory=dict)  # of directories, where they are short
     _open: dict[int, Change] = field(default_factory=dict)
 
     def more(self) -> Iterator[Change]:
@@ -149,7 +150,7 @@ class Reader:
         facts: dict[str, Any] = dict(zip(keys, form.unpack_from(rest), strict=True))
         rest = rest[form.size :]
         if "place" in facts:
-            facts["other"] = _join(self._directories[facts.pop("place")], rest)
+            facts["other"] = _join(self._directory(facts.pop("place")), rest)
         elif op is Op.SYMLINK:
             facts["target"] = rest
         elif op in (Op.SETXATTR, Op.REMOVEXATTR):
@@ -157,7 +158,7 @@ class Reader:
         handle = facts.pop("handle", None)
         if facts.get("written") == records.UNKNOWN:
             facts["written"] = None
-        path = _join(self._directories[place], name) if place else b""
+        path = _join(self._directory(place), name) if place else b""
         change = Change(began + since * 1000, op, self._processes.get(process), path, layer, **facts)
         return self._bracketed(change, handle, nameless=not place)
 
@@ -176,7 +177,7 @@ class Reader:
 
     def _other(self, op: int, body: bytes) -> None:
         if op == Op.START:
-            self._processes, self._directories, self._open = {}, {}, {}
+            self._processes, self._directories, self._paths, self._open = {}, {}, {}, {}
             self.ended = False
         elif op == Op.END:
             self.ended = True
@@ -185,10 +186,25 @@ class Reader:
         elif op == Op.LOST:
             self.lost += records.COUNT.unpack(body)[0]
         elif op == Op.DIRECTORY:
-            self._directories[records.DIRECTORY.unpack_from(body)[0]] = body[records.DIRECTORY.size :]
+            number, parent = records.DIRECTORY.unpack_from(body)
+            if parent >= number:
+                raise ValueError("it holds itself")
+            self._directories[number] = parent, body[records.DIRECTORY.size :]
         elif op == Op.PROCESS:
             process = self._process(body)
             self._processes[process.number] = process
+
+    def _directory(self, number: int) -> bytes:
+        path = self._paths.get(number)
+        if path is None:
+            names, parent = [], number
+            while parent:
+                parent, name = self._directories[parent]
+                names.append(name)
+            path = b"/".join(reversed(names[:-1]))  # the last is the root
+            if len(path) <= records.TEXT_LIMIT:
+                self._paths[number] = path
+        return path
 
     def _process(self, body: bytes) -> Process:
         number, parent, pid, inner, uid, gid, started, flags, *sizes = records.PROCESS.unpack_from(body)

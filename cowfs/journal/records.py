@@ -8,8 +8,8 @@
             anything else: what the operation says
 
 Little endian. Processes and directories are numbers that an earlier record of the same mount explains; 0 is nobody and
-nowhere. A directory's record holds its whole path: after a directory moved, all get new numbers. The name is empty for
-the root itself.
+nowhere. A directory's record names it in another, the root's in none: after a directory moved, all get new numbers. The
+name is empty for the root itself.
 """
 
 import struct
@@ -33,7 +33,7 @@ OPENED: Final = struct.Struct("<IQ")  # handle, size
 CLOSED: Final = struct.Struct("<IQQQ")  # handle, size before and after, bytes written
 WRITTEN: Final = struct.Struct("<IQQ")  # handle, offset, bytes
 PROCESS: Final = struct.Struct("<IIIIIIQBHHI")  # number, parent, pid, pid inside, uid, gid, start, flags, three lengths
-DIRECTORY: Final = struct.Struct("<I")  # number; the path follows
+DIRECTORY: Final = struct.Struct("<II")  # number, that of its parent; the name follows
 COUNT: Final = struct.Struct("<Q")
 
 NO_LAYER: Final = 0  # there was nothing before
@@ -83,6 +83,11 @@ def frame(time_ns: int, records: list[bytes]) -> bytes:
     """Records that are written at once."""
     payload = TIME.pack(time_ns) + b"".join(records)
     return FRAME.pack(len(payload), crc32(payload)) + payload
+
+
+def directory(number: int, parent: int, name: bytes) -> bytes:
+    """The record that explains a directory; the root has no parent, and no name."""
+    return short(Op.DIRECTORY, DIRECTORY.pack(number, parent) + name)
 
 
 def short(op: Op, body: bytes = b"") -> bytes:

@@ -11,14 +11,19 @@ from cowfs.journal.reader import Change, Reader
 from cowfs.journal.records import NO_LAYER, Op
 from cowfs.journal.writer import BATCH, Journal
 
+PLACE = 50
 
-def directory(journal: Journal, number: int, path: bytes) -> None:
-    journal.append(records.short(Op.DIRECTORY, records.DIRECTORY.pack(number) + path))
+
+def directory(journal: Journal, path: bytes) -> None:
+    """It gets the number PLACE, and those above it the numbers from 1."""
+    names = [b"", *path.split(b"/")] if path else [b""]
+    for parent, name in enumerate(names):
+        journal.append(records.directory(PLACE if parent == len(names) - 1 else parent + 1, parent, name))
 
 
 def made(journal: Journal, count: int) -> None:
     for number in range(count):
-        journal.change(Op.MKDIR, NO_LAYER, 0, 1, b"d%d" % number, records.MODE.pack(0o755))
+        journal.change(Op.MKDIR, NO_LAYER, 0, PLACE, b"d%d" % number, records.MODE.pack(0o755))
 
 
 def read(path: Path) -> tuple[list[Change], Reader]:
@@ -33,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read(path: Path) -> None:
     journal = Journal(path)
-    directory(journal, 1, b"usr/bin")
+    directory(journal, b"usr/bin")
     made(journal, 3)
     journal.close()
     changes, reader = read(path)
@@ -45,7 +50,7 @@ def test_what_is_written_is_read(path: Path) -> None:
 
 def test_a_reader_goes_on_where_it_stopped(path: Path) -> None:
     journal = Journal(path)
-    directory(journal, 1, b"")
+    directory(journal, b"")
     made(journal, 1)
     journal.flush()
     reader = Reader(path)
@@ -59,7 +64,7 @@ def test_a_reader_goes_on_where_it_stopped(path: Path) -> None:
 
 def test_a_torn_tail_costs_only_itself(path: Path) -> None:
     journal = Journal(path)
-    directory(journal, 1, b"")
+    directory(journal, b"")
     made(journal, 1)
     journal.flush()
     whole = path.stat().st_size
@@ -79,13 +84,13 @@ def test_a_torn_tail_costs_only_itself(path: Path) -> None:
 
 def test_the_next_mount_cuts_a_torn_tail_off_and_goes_on(path: Path) -> None:
     journal = Journal(path)
-    directory(journal, 1, b"a")
+    directory(journal, b"a")
     made(journal, 1)
     journal.close()
     with path.open("ab") as file:
         file.write(b"half a frame")
     journal = Journal(path)
-    directory(journal, 1, b"b")
+    directory(journal, b"b")
     made(journal, 1)
     journal.close()
     changes, reader = read(path)
@@ -96,7 +101,7 @@ def test_the_next_mount_cuts_a_torn_tail_off_and_goes_on(path: Path) -> None:
 def test_a_full_journal_says_so_and_how_much_is_missing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     limit = 100_000
     journal = Journal(path, limit)
-    directory(journal, 1, b"")
+    directory(journal, b"")
     made(journal, 20 * BATCH)
     journal.close()
     changes, reader = read(path)
@@ -128,9 +133,18 @@ def test_another_file_is_left_alone(path: Path) -> None:
 
 def test_records_of_a_later_version_are_skipped(path: Path) -> None:
     journal = Journal(path)
-    directory(journal, 1, b"")
-    journal.change(200, NO_LAYER, 0, 1, b"new", b"whatever it has")
+    directory(journal, b"")
+    journal.change(200, NO_LAYER, 0, PLACE, b"new", b"whatever it has")
     journal.append(records.short(Op(7)) if 7 in set(Op) else records.SHORT.pack(7, 15) + b"abcd")
     made(journal, 1)
     journal.close()
     assert [change.path for change in read(path)[0]] == [b"d0"]
+
+
+def test_a_directory_in_itself_is_refused(path: Path) -> None:
+    journal = Journal(path)
+    journal.append(records.directory(PLACE, PLACE, b"a"))
+    made(journal, 1)
+    journal.close()
+    with pytest.raises(StoreError, match="makes no sense"):
+        read(path)
