@@ -7,7 +7,8 @@ LAYERS: Final = 500  # of an image
 INDEX_DEPTH: Final = 4  # an index in an index in ...
 
 ENTRIES: Final = 2_000_000  # of a layer, directories that we must make up included
-NAME: Final = 4096  # bytes of a path in a layer, or of a link's target
+PATH: Final = 64 << 10  # bytes of a path in a layer: it is walked name by name, so PATH_MAX is no limit
+TARGET: Final = 4095  # bytes of a symbolic link's target: Linux takes no more
 COMPONENT: Final = 255  # bytes of one name of a path
 PAX: Final = 1 << 20  # bytes of a pax header, and of a sparse map
 XATTRS: Final = 64 << 10  # bytes of the names and values of one entry

@@ -46,8 +46,8 @@ def normalize(path: bytes) -> bytes:
     """``path`` below the layer's root, whatever it starts with; "" is the root itself. ".." is refused."""
     if not path:
         raise BadPath("an entry has no name")
-    if len(path) > limits.NAME:
-        raise BadPath(f"a path is longer than {limits.NAME} bytes")
+    if len(path) > limits.PATH:
+        raise BadPath(f"a path is longer than {limits.PATH} bytes")
     components = [part for part in path.split(b"/") if part not in (b"", b".")]
     for part in components:
         if part == b"..":

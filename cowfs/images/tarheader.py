@@ -123,8 +123,8 @@ def pax_text(value: bytes) -> bytes:
     """A path or link target."""
     if b"\0" in value:
         raise BadTar("a name holds a NUL")
-    if len(value) > limits.NAME:
-        raise BadTar(f"a name is longer than {limits.NAME} bytes")
+    if len(value) > limits.PATH:
+        raise BadTar(f"a name is longer than {limits.PATH} bytes")
     return value
 
 

@@ -139,7 +139,7 @@ class TarReader:
             elif header.type in (b"L", b"K"):
                 if header.type in long_names:
                     raise BadTar("an entry has two long names")
-                long_names[header.type] = _long_name(self._header_data(header, limits.NAME + 1))
+                long_names[header.type] = _long_name(self._header_data(header, limits.PATH + 1))
             else:
                 return self._make(header, records or [], long_names)
 
@@ -304,6 +304,8 @@ def _checked(entry: Entry) -> Entry:
             raise BadTar(f"an entry has more than {limits.XATTRS} bytes of extended attributes")
     if entry.type in (Type.SYMLINK, Type.HARD_LINK) and not entry.link:
         raise BadTar("a link has no target")
+    if entry.type is Type.SYMLINK and len(entry.link) > limits.TARGET:
+        raise BadTar(f"the target of a link is longer than {limits.TARGET} bytes")
     return entry
 
 

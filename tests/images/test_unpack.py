@@ -502,3 +502,29 @@ def test_a_link_between_two_deep_directories(root: Path) -> None:
     left, right = (b"/".join([side] * 200) for side in (b"l", b"r"))
     into(root, entry(left + b"/a", data=b"same"), entry(right + b"/b", HARD_LINK, link=left + b"/a"))
     assert os.path.samefile(root / os.fsdecode(left) / "a", root / os.fsdecode(right) / "b")
+
+
+def test_paths_beyond_path_max(root: Path) -> None:
+    """And a hard link between two of them, and a whiteout below a third."""
+    left, right, gone = (b"/".join([side * 200] * 40) for side in (b"l", b"r", b"g"))
+    into(
+        root,
+        entry(left + b"/a", data=b"same"),
+        entry(right + b"/b", HARD_LINK, link=left + b"/a"),
+        entry(gone + b"/.wh.name"),
+    )
+    a, b, c = (os.open(root, os.O_PATH) for _ in range(3))
+    for _ in range(40):
+        a, b, c = _below(a, b"l" * 200), _below(b, b"r" * 200), _below(c, b"g" * 200)
+    first, second = os.stat("a", dir_fd=a), os.stat("b", dir_fd=b)
+    assert (first.st_ino, first.st_nlink, first.st_size) == (second.st_ino, 2, 4)
+    assert os.stat("name", dir_fd=c).st_rdev == 0
+    for fd in (a, b, c):
+        os.close(fd)
+
+
+def _below(fd: int, name: bytes) -> int:
+    try:
+        return os.open(name, os.O_PATH | os.O_DIRECTORY, dir_fd=fd)
+    finally:
+        os.close(fd)
