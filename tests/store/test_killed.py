@@ -11,7 +11,7 @@ from cowfs.images.sources import resolve
 from cowfs.store import Store, descriptors
 from tests.images.layouts import Layout
 from tests.images.tars import DIRECTORY, SYMLINK, entry, tar, whiteout
-from tests.store.dying import STEPS_AT_MOST, dies_after
+from tests.support.dying import STEPS_AT_MOST, dies_after
 
 LAYERS = [
     tar(entry(b"./", DIRECTORY), entry(b"d/a", data=b"1"), entry(b"d/l", SYMLINK, link=b"a")),

@@ -13,7 +13,7 @@ from cowfs.errors import CowfsError
 from cowfs.store import descriptors, staging
 
 CHANGES = (
-    "mkdir", "rmdir", "rename", "unlink", "link", "symlink", "mknod", "fsync", "open", "close", "utime", "fchmod",
+    "mkdir", "rmdir", "rename", "unlink", "link", "symlink", "mknod", "fsync", "open", "utime", "fchmod",
 )  # fmt: skip
 STEPS_AT_MOST = 800
 
