@@ -90,7 +90,7 @@ def _on_slot(action: Callable[..., object]) -> Callable[..., object]:
 
 
 def _map(file: Any, offset: int, fill: int, length: int) -> object:
-    """Write through a shared mapping."""
+    """Write through a shared mapping, and set the times: tmpfs, which says what is right, leaves them as they are."""
     size = file.status().size
     if not length or offset + length > size:
         raise _Unsuitable
@@ -98,6 +98,7 @@ def _map(file: Any, offset: int, fill: int, length: int) -> object:
         before = view[offset : offset + length]
         view[offset : offset + length] = pattern(fill, length)
         view.flush()
+    os.utime(file.fd)
     return before
 
 
