@@ -12,6 +12,8 @@ from cowfs.cli.entry import printable
 from cowfs.cli.output import json_line
 from cowfs.errors import MountError
 
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 0x4000, 0x40000
+
 
 @click.command()
 @click.argument("mountpoint", required=False, type=click.Path(path_type=Path))
@@ -67,15 +69,12 @@ def _trial() -> dict[str, Any]:
 
 
 def _mounted_alone() -> dict[str, Any]:
-    import ctypes
     import signal
 
     from cowfs.fuse import serve, state
     from cowfs.options import MountOptions
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(0x20000) or libc.mount(b"none", b"/", None, ctypes.c_ulong(0x4000 | 0x40000), None):
-        raise MountError(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
+    _enter_private_namespace()
     with tempfile.TemporaryDirectory() as top:
         lower, upper, work, merged = (Path(top, name) for name in ("lower", "upper", "work", "merged"))
         for directory in (lower, upper, work, merged):
@@ -86,3 +85,25 @@ def _mounted_alone() -> dict[str, Any]:
         finally:
             os.kill(pid, signal.SIGTERM)
             os.waitpid(pid, 0)
+
+
+def _enter_private_namespace() -> None:
+    """Mounts of this process are its own from here on. In a chroot, whose root need not be a mount, that is said of the
+    root outside of it: setns(2) leads there."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def check(result: int) -> None:
+        if result:
+            raise MountError(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
+
+    check(libc.unshare(_CLONE_NEWNS))
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # the new namespace's
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    check(libc.setns(namespace, _CLONE_NEWNS))
+    check(libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
+    os.fchdir(root)
+    os.chroot(".")
+    os.close(namespace)
+    os.close(root)

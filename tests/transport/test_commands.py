@@ -135,6 +135,27 @@ def test_info_of_this_machine_leaves_no_mount(tree):
     in_child(work)
 
 
+def test_info_in_a_chroot_whose_root_is_no_mount(tmp_path):
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    program = f"'{sys.executable}' -c 'from cowfs.cli.main import main; main()'"
+    script = f"""
+mount --make-rshared /
+for name in $(ls /); do
+    if test -L /$name; then cp -a /$name {machine}/; elif test -d /$name; then
+        mkdir {machine}/$name; mount --rbind /$name {machine}/$name; mount --make-rprivate {machine}/$name
+    fi
+done
+before=$(cat /proc/self/mountinfo)
+chroot {machine} {program} info
+echo status $?
+test "$before" = "$(cat /proc/self/mountinfo)" && echo same
+"""
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert "handshake    on" in result.stdout, result
+    assert result.stdout.endswith("status 0\nsame\n")
+
+
 @pytest.mark.parametrize(
     ("place", "says"),
     [
