@@ -85,6 +85,7 @@ class Runs:
         ``mounts`` say what is there. Raises UsageError (the name), StoreError.
         """
         self._check_name(name)
+        self._remove_unstarted()
         run_id = os.urandom(6).hex()
         run = Run(
             id=run_id,
@@ -106,6 +107,21 @@ class Runs:
             return run, self._build(run)
         except OSError as error:
             raise StoreError(f"no run can be made in {self._root}: {error.strerror}") from error
+
+    def _remove_unstarted(self) -> None:
+        """What launchers left that were killed before their command ran: nobody looks for it."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._root / ondisk.RUNS) as entries:
+            going = [entry.name for entry in entries if os.path.isdir(f"{entry.path}/{FILES}")]  # until it is sealed
+            for name in going:
+                if not os.path.exists(self._root / ondisk.RUNS / name / FILES / ondisk.RUN_LAUNCHER):
+                    self._remove_lost(name)
+
+    def _remove_lost(self, name: str) -> None:
+        with _opened(self._root / ondisk.RUNS) as runs_fd:
+            run = self._read(runs_fd, name)
+        if run is not None and run.state is RunState.LOST:
+            with contextlib.suppress(StoreError):
+                self.remove(run)
 
     def seal(self, run: Run, exit_status: int) -> Run:
         """The run is over, and nothing is mounted on it: record it, and drop what only a run that is going needs."""
