@@ -85,7 +85,6 @@ class Runs:
         ``mounts`` say what is there. Raises UsageError (the name), StoreError.
         """
         self._check_name(name)
-        self._remove_unstarted()
         run_id = os.urandom(6).hex()
         run = Run(
             id=run_id,
@@ -108,7 +107,7 @@ class Runs:
         except OSError as error:
             raise StoreError(f"no run can be made in {self._root}: {error.strerror}") from error
 
-    def _remove_unstarted(self) -> None:
+    def remove_unstarted(self) -> None:
         """What launchers left that were killed before their command ran: nobody looks for it."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self._root / ondisk.RUNS) as entries:
             going = [entry.name for entry in entries if os.path.isdir(f"{entry.path}/{FILES}")]  # until it is sealed

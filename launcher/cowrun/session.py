@@ -60,6 +60,7 @@ def execute(request: Request, store: Store, filesystem: FileSystem) -> Outcome:
     runs = Runs(store.root)
     base, settings = request.base, request.settings
     with store.lease(base), Events() as events:
+        runs.remove_unstarted()
         run, lock = runs.create(
             base,
             settings.command,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cowfs import ondisk
 from cowfs.errors import NotFound, StoreError, UsageError
 from cowfs.model import Base, LayerInfo, Run, RunState
 from cowfs.store import Store
-from cowfs.store.runs import RunLock, Runs
+from cowfs.store.runs import FILES, RunLock, Runs
 
 
 @pytest.fixture
@@ -164,3 +165,20 @@ def test_names_that_are_not_utf8_come_back_and_have_a_second_key(root: Path, bas
     record = json.loads((run.directory / "run.json").read_bytes())
     assert record["command_b64"] == ["Y2F0", "L/8="]
     assert "source_b64" not in record
+
+
+def test_what_was_killed_before_its_command_ran_is_removed_and_nothing_else(root: Path, base: Base) -> None:
+    runs = Runs(root)
+    made = []
+    for kind in ("going", "unstarted", "lost", "sealed"):
+        run, lock = runs.create(base, ["sh"], name=kind)
+        if kind == "lost":
+            (run.directory / FILES / ondisk.RUN_LAUNCHER).touch()
+        if kind == "sealed":
+            runs.seal(run, 0)
+        made.append(lock)
+        if kind != "going":
+            lock.close()
+    runs.remove_unstarted()
+    assert {run.name for run in runs.list()} == {"going", "lost", "sealed"}
+    made[0].close()
