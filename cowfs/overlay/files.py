@@ -122,8 +122,13 @@ class Files(PartialCopyUp):
 
     # --- directories --------------------------------------------------------------------------------------
 
-    def listing(self, node: DirNode, start: int) -> Listing:
-        """The names in a directory; ``start`` 0 looks which there are, any other number goes on from there."""
+    def listing(self, node: Node, start: int) -> Listing:
+        """The names in a directory; ``start`` 0 looks which there are, any other number goes on from there.
+
+        Raises ENOTDIR.
+        """
+        if not isinstance(node, DirNode):
+            raise error(errno.ENOTDIR)
         if node.listing is None or start == 0:
             node.listing = node.listing or Listing()
             node.listing.follow(self.names(node))
