@@ -40,7 +40,7 @@ def command(context: Context, reference: str, platform: str, quiet: bool, as_jso
         def say(line: str) -> None:
             complain("cowfs", line)
 
-        get = bring(store, os.environ, policy="always", platform=platform, progress=seen, say=say)
+        get = bring(store, os.environ, policy="always", platform=platform, progress=lambda: seen, say=say)
         image = get(parsed, None)
     assert image is not None
     if as_json:

@@ -15,6 +15,7 @@ from cowfs.cli.context import root_option
 from cowfs.errors import PrivilegeError
 
 if TYPE_CHECKING:
+    from cowfs.images.progress import Progress
     from cowrun.filesystem import FileSystem
 
 _SETTINGS = {
@@ -143,7 +144,6 @@ def cowrun(
     """
     if os.geteuid() != 0:
         raise PrivilegeError("cowrun needs root: sudo cowrun ...")
-    from cowfs.cli.progress import progress_for
     from cowfs.images.bring import bring
     from cowfs.images.sources import resolve
     from cowfs.store import Store
@@ -164,8 +164,7 @@ def cowrun(
     )
     with Store.open(root, say) as store:
         with interruptible():  # this may unpack an image
-            progress = progress_for("cowrun", quiet=quiet)
-            get = bring(store, os.environ, policy=pull, platform=platform, progress=progress, say=say)
+            get = bring(store, os.environ, policy=pull, platform=platform, progress=lambda: _progress(quiet), say=say)
             base = resolve(image, store, bring=get)
         request = Request(
             base,
@@ -188,3 +187,9 @@ def cowrun(
     if not quiet and sys.stderr.isatty():
         at_the_end(outcome.run)
     return outcome.status
+
+
+def _progress(quiet: bool) -> "Progress":
+    from cowfs.cli.progress import progress_for
+
+    return progress_for("cowrun", quiet=quiet)

@@ -182,6 +182,17 @@ def _gone_after(times: int, name: str):  # type: ignore[no-untyped-def]
     return fault
 
 
+def test_e14_another_manifest_under_the_digest_that_was_typed(
+    cowfs: Commands, registry: Registry, layout: Layout
+) -> None:
+    layout.image(ONE, name="one")
+    layout.image(TWO, name="two")
+    registry.add(layout.path)
+    wanted = layout.entries[0]["digest"]
+    registry.manifests["image", wanted] = registry.manifests["image", "two"]
+    assert "is damaged: its digest is" in cowfs.refused(f"{registry.name}/image@{wanted}")
+
+
 def test_e14_a_layer_that_the_config_names_otherwise(cowfs: Commands, registry: Registry, layout: Layout) -> None:
     layout.image(ONE, TWO, config=config_of([ONE, THREE]))
     registry.add(layout.path)
