@@ -16,6 +16,7 @@ from cowfs.errors import StoreError
 from cowfs.journal import records
 from cowfs.journal.records import Op
 
+_LAST: Final = len(records.frame(0, [records.short(Op.LOST, records.COUNT.pack(0)), records.short(Op.END)]))
 _NONE: Final = struct.Struct("")
 _FIXED: Final = {
     Op.CREATE: (records.CREATED, ("mode", "handle")),
@@ -217,6 +218,21 @@ class Reader:
         above = self._processes.get(parent)
         cut = bool(flags & records.ARGV_CUT)
         return Process(number, above, pid, inner, uid, gid, started, exe, cwd, arguments, cut)
+
+
+def lost_at_the_end(path: Path) -> int:
+    """How many changes are missing of a journal that was closed in order; 0 where none are, or it was not."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST))
+            data = _frame(file.read, _LAST) or b""
+    except OSError:
+        return 0
+    at = records.TIME.size
+    if len(data) < _LAST - records.FRAME.size or data[at + 2] != Op.LOST:
+        return 0
+    lost: int = records.COUNT.unpack_from(data, at + records.SHORT.size)[0]
+    return lost
 
 
 def _frame(read: "Any", left: int) -> bytes | None:

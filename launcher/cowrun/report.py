@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from cowfs import ondisk
+from cowfs.journal.reader import lost_at_the_end
 from cowfs.model import Run
 
 
@@ -19,6 +20,9 @@ def at_the_end(run: Run) -> None:
         changed = True
     text = "is kept for inspection: cowdiff show last" if changed else "changed nothing"
     line = f"run {run.id} {text}"
+    lost = lost_at_the_end(run.journal)
+    if lost:
+        line += f"; its journal is full: {lost} changes are not in it"
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     print(line if plain else f"\033[2m{line}\033[0m", file=sys.stderr, flush=True)
 

@@ -7,7 +7,7 @@ import pytest
 
 from cowfs.errors import StoreError
 from cowfs.journal import records
-from cowfs.journal.reader import Change, Reader
+from cowfs.journal.reader import Change, Reader, lost_at_the_end
 from cowfs.journal.records import NO_LAYER, Op
 from cowfs.journal.writer import BATCH, Journal
 
@@ -45,6 +45,7 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert [change.path for change in changes] == [b"usr/bin/d0", b"usr/bin/d1", b"usr/bin/d2"]
     assert {change.mode for change in changes} == {0o755}
     assert (reader.ended, reader.full, reader.lost, reader.unread) == (True, False, 0, 0)
+    assert lost_at_the_end(path) == 0
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -109,6 +110,7 @@ def test_a_full_journal_says_so_and_how_much_is_missing(path: Path, caplog: pyte
     assert reader.lost > 0
     assert len(changes) + reader.lost == 20 * BATCH
     assert path.stat().st_size <= limit
+    assert lost_at_the_end(path) == reader.lost
     assert [record.getMessage() for record in caplog.records] == [
         f"{path} has reached its limit of {limit} bytes: further changes are not recorded"
     ]

@@ -1,14 +1,16 @@
 """Would it have lasted? Where a path of a run lives, and what becomes of it.
 
-what is at the path, or above it      at exit                       what keeps it
-------------------------------------  ----------------------------  ----------------------------------
-a volume                              stays on the host             it does; ":ro" refuses changes
-a tmpfs                               gone, it was memory           -v in its place
-a file that cowrun injected           gone with the run             -v of a file of one's own
-proc, sysfs, devpts ...               it is the kernel's            nothing
-the upper, changed or made            kept until the run is removed -v, cowdiff cp
-the upper, removed                    the base has it still         -
-a layer, not changed                  it stays as it is             -
+    what is at the path, or above it      at exit                       what keeps it
+    ------------------------------------  ----------------------------  ----------------------------------
+    a volume                              stays on the host             it does; ":ro" refuses changes
+    a tmpfs                               gone, it was memory           -v in its place
+    a file that cowrun injected           gone with the run             -v of a file of one's own
+    proc, sysfs, devpts ...               it is the kernel's            nothing
+    the upper, changed or made            kept until the run is removed cowdiff apply, cp; -v the next time
+    the upper, removed                    the base has it still         cowdiff apply
+    a layer, not changed                  it stays as it is             -
+
+Mounts come first, the deepest of them; then the upper, then the layers.
 """
 
 import os
@@ -115,7 +117,7 @@ def _merged(run: Run, path: bytes) -> Answer:
     with base_of(run) as base:
         if base.walk(path) is not None:
             where = "nowhere in the run: it removed it; the base below has it still"
-            return Answer(Place.REMOVED, False, where, _past(run, "there again for the next run"), ())
+            return Answer(Place.REMOVED, False, where, _past(run, "there again for the next run"), _removal(run, shown))
     _nowhere(run, path, shown)
     where = "nowhere any more: the run made and removed it"
     return Answer(Place.NOWHERE, False, where, "nothing is left of it", ())
@@ -125,6 +127,10 @@ def _is_link(path: list[bytes], target: bytes, rest: list[bytes]) -> NotFound:
     link = b"/" + b"/".join(path)
     leads = os.path.normpath(os.path.join(os.path.dirname(link), target, *rest))
     return NotFound(f"{printable(link)} is a symbolic link: ask for {printable(leads)}")
+
+
+def _removal(run: Run, shown: str) -> tuple[str, ...]:
+    return (f"cowdiff apply {run.id} {shown} removes it from the base",) if run.host or not run.digest else ()
 
 
 def _nowhere(run: Run, path: bytes, shown: str) -> None:
@@ -140,6 +146,7 @@ def _found(run: Run, path: bytes, shown: str) -> Answer:
         where = f"the run's upper, {printable(os.fsencode(run.upper) + b'/' + path)}"
         at_exit = _past(run, f"thrown away, and kept to look at until run {run.id} is removed (cowdiff rm, prune)")
         keep = (
+            *((f"cowdiff apply {run.id} {shown} gives it to the base",) if run.host or not run.digest else ()),
             f"cowdiff cp {run.id}:{shown} DEST takes it out",
             f"cowrun -v DIRECTORY:{posixpath.dirname(shown)} ... writes it to the host the next time",
         )
