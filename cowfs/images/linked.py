@@ -1,7 +1,10 @@
-"""Names that share a file of an upper and are not in it: what overlayfs's index knows. Used by cowfs.images.changes.
+"""Names that share a file with a name of the layer, and are not in the upper. Used by cowfs.images.changes.
 
-A file of the base with several names is copied up once, into ``work/index``; a name that nobody touched since stays the
-base's, and shows the copy all the same. A layer has no index, so these names must be in it.
+    a file of the base was copied up once, into ``work/index``: a name that nobody touched since stays the base's, and
+    shows the copy all the same
+    a name moved with its directory (redirect), and another one of the file did not
+
+A layer has no index and no redirects, so these names must be in it, as hard links.
 """
 
 import os
@@ -30,7 +33,10 @@ class Linked:
         self._after = after
         self._instead: dict[Identity, Node] = {}  # by the file of the base: its copy
         self._names: dict[bytes, set[bytes]] = {}  # by directory: names that lead to missing ones
-        if index is not None and index.is_dir() and (missing := self._read(index)):
+        missing = self._moved()
+        if index is not None and index.is_dir():
+            missing |= self._read(index)
+        if missing:
             self._search(missing)
 
     def names_below(self, directory: bytes) -> set[bytes]:
@@ -53,6 +59,28 @@ class Linked:
         """Let the descriptors of parts go."""
         for node in self._instead.values():
             node.drop_partial()
+
+    def _moved(self) -> set[Identity]:
+        """Files of the base with several names, one of them in a directory that was renamed."""
+        assert isinstance(self._after.root, DirNode)
+        found: set[Identity] = set()
+        waiting = [(self._after.root, False)]
+        while waiting:
+            directory, moved = waiting.pop()
+            top = directory.parts[0]
+            if not moved and top.layer.index != 1:
+                continue  # the upper changed nothing below
+            moved = moved or top.marks().redirect is not None
+            names = self._after.names(directory) if moved else [name for name, _ in top.list()]
+            for name in list(names):
+                node = self._after.find(directory, name)
+                if isinstance(node, DirNode):
+                    waiting.append((node, moved))
+                elif moved and node is not None and node.lower is not None and node.lower[0].layer.index > 1:
+                    status = self._after.status(node)
+                    if status.st_nlink > 1:
+                        found.add((status.st_dev, status.st_ino))
+        return found
 
     def _read(self, index: Path) -> set[Identity]:
         """Fill ``_instead``; return the files of the base of which the upper lacks names."""

@@ -108,14 +108,8 @@ def replace_directory(root: Path) -> None:
     (root / "gone/new").write_text("new")
 
 
-def move(root: Path, new: str = "etc/e") -> None:
-    """What shares a file with a name outside would not any more: the layer has a copy."""
-    (root / "d/two").unlink()
-    (root / "d").rename(root / new)
-
-
 def move_and_fill(root: Path) -> None:
-    move(root, "moved")
+    (root / "d").rename(root / "moved")
     (root / "d").mkdir()
     (root / "d/1").write_text("another")
     (root / "moved/3").unlink()
@@ -163,7 +157,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "only attributes (metacopy)": lambda root: (root / "big").chmod(0o600),
     "a renamed file": lambda root: (root / "etc/shadow").rename(root / "d/shadow"),
     "a renamed big file": lambda root: (root / "big").rename(root / "etc/bigger"),
-    "a renamed directory (redirect)": move,
+    "a renamed directory (redirect)": lambda root: (root / "d").rename(root / "etc/e"),
+    "renamed, and one name of three removed": lambda root: ((root / "d").rename(root / "e"), (root / "one").unlink()),
     "a renamed directory, another in its place": move_and_fill,
     "there and back": lambda root: ((root / "d").rename(root / "x"), (root / "x").rename(root / "d")),
     "a directory made anew (opaque)": replace_directory,
