@@ -144,7 +144,9 @@ def _make_up(tree: Tree, path: bytes, member: tarfile.TarInfo) -> None:
 def _add(tree: Tree, inodes: dict[bytes, object], path: bytes, member: tarfile.TarInfo, layer: bytes) -> None:
     if member.islnk():
         target = os.path.normpath(b"/" + os.fsencode(member.linkname)).lstrip(b"/")
-        tree[path], inodes[path] = tree[target], inodes[target]
+        found, inode = tree[target], inodes[target]
+        _remove(tree, path)
+        tree[path], inodes[path] = found, inode
         return
     if path in tree and not (member.isdir() and tree[path].kind == stat.S_IFDIR):
         _remove(tree, path)

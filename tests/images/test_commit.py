@@ -4,11 +4,13 @@ Three look: the kernel's overlayfs over base and upper with all its marks, the s
 (where no mark but whiteouts and opaque is left), and a reader of tars that is independent of ours.
 """
 
+import fcntl
 import json
 import os
 import random
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +53,9 @@ BASE = [
 ]
 
 
+ENVIRON = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+
+
 class Place:
     """A base in the store, and an upper over it."""
 
@@ -61,6 +66,20 @@ class Place:
         for name in ("upper", "work", "merged"):
             (path / name).mkdir(parents=True)
         (path / "upper").chmod(0o755)
+
+    @contextmanager
+    def mounted_by_us(self) -> Iterator[Path]:
+        """By cowfs, as a run is."""
+        command = [sys.executable, "-c", "from cowfs.cli.main import main; main()", "--root", self.store.root]
+        upper = ["--upper", self.path / "upper", "--work", self.path / "work"]
+        subprocess.run([*command, "mount", *upper, self.base.reference, self.path / "merged"], check=True, env=ENVIRON)
+        try:
+            yield self.path / "merged"
+        finally:
+            subprocess.run([*command, "umount", self.path / "merged"], check=True, env=ENVIRON)
+            fd = os.open(self.path / "work", os.O_RDONLY)
+            fcntl.flock(fd, fcntl.LOCK_EX)  # held until big files are whole
+            os.close(fd)
 
     @contextmanager
     def mounted(self) -> Iterator[Path]:
@@ -187,6 +206,52 @@ def test_the_image_shows_what_the_mount_showed(place: Place, what: str) -> None:
     top = resolve("new", place.store).lowers[0]
     assert what != "the root's own mode" or stat.S_IMODE(top.stat().st_mode) == 0o711
     assert what != "big and sparse files" or (top / "holes").stat().st_blocks < 4096
+
+
+def change_at_random(root: Path, chance: random.Random) -> None:
+    """One step of a program that has no plan."""
+    paths = [path for path in root.rglob("*") if not path.is_symlink()]
+    directories = [root, *(path for path in paths if path.is_dir())]
+    new = chance.choice(directories) / chance.choice(["etc", "d", "one", "two", "a", "b", "c"])
+    old = chance.choice(paths or [new])
+    step = chance.randrange(9)
+    try:
+        if step == 0:
+            new.mkdir(mode=0o700 + chance.randrange(64))
+        elif step == 1:
+            new.write_text("new")
+        elif step == 2 and old.is_file():
+            with old.open("r+b") as file:
+                file.seek(chance.randrange(old.stat().st_size + 1))
+                file.write(b"changed")
+        elif step == 3:
+            old.chmod(0o700 + chance.randrange(64))
+        elif step == 4 and old.is_file():
+            os.link(old, new)
+        elif step in (5, 6):
+            old.rename(new)
+        elif step == 7:
+            subprocess.run(["rm", "-rf", old], check=True)
+        else:
+            old.unlink()
+    except OSError:  # there already, not empty, into itself: then the next one
+        pass
+
+
+@pytest.mark.parametrize("by", ["kernel", "us"])
+def test_random_changes_become_a_layer(place: Place, by: str) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for number in range(4):
+        with place.mounted() if by == "kernel" else place.mounted_by_us() as root:
+            for _ in range(12):
+                change_at_random(root, chance)
+        with place.mounted() as root:
+            wanted = nothing_but(model.seen(root))
+        image = place.commit(f"new:{number}")
+        assert_same(nothing_but(model.kernel_view(resolve(f"new:{number}", place.store).lowers)), wanted)
+        assert_same(nothing_but(model.merged(tars_of(place.store, image))), wanted)
 
 
 def test_the_same_tree_is_the_same_layer(place: Place, tmp_path: Path) -> None:
