@@ -52,6 +52,7 @@ REMOVAL: Final = "removal"  # in locks: exists while a removal is under way; the
 # --- a run: runs/<id>/ -----------------------------------------------------------------------------------
 RUN_JSON: Final = "run.json"  # the record of a run, replaced by one rename
 RUN_LOCK: Final = "lock"  # flocked by the launcher as long as the run lives
+RUN_LOG: Final = "log"  # what the file system process complained about; only where it did
 RUN_UPPER: Final = "upper"
 RUN_WORK: Final = "work"
 RUN_JOURNAL: Final = "journal"  # who changed what, when (cowfs.journal)

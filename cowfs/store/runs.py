@@ -3,6 +3,7 @@
     runs/<id>/          0700, <id> is 12 hex digits
       run.json          the record (cowfs.store.run_record); always complete: replaced by one rename
       lock              flocked by the launcher as long as the run lives
+      log               what the file system process complained about; only where it did
       upper/  work/     the changes, in overlayfs's format; work keeps only the index once the run is over
       merged/  files/   mount point and injected files of a run that is going; gone once it is over
 

@@ -2,7 +2,7 @@
 
 It stays in the host's pid namespace and in the launcher's mount namespace, has a session of its own (no ^C of the
 terminal reaches it), and is killed by the kernel when the launcher ends. What it has to complain about goes to a memory
-file. Imports little: this is at the beginning of every start.
+file, and into the run's directory at its end. Imports little: this is at the beginning of every start.
 """
 
 import os
@@ -23,6 +23,7 @@ _LIVE: Final = b"\0"
 _PATIENCE: Final = 5.0  # seconds to end by itself once nothing is mounted any more
 _NUDGE: Final = 2.0  # seconds more after SIGTERM
 _LOG_LIMIT: Final = 4096
+_LOG_KEPT: Final = 1 << 20  # bytes: the end of it
 _ORDER_LIMIT: Final = 1 << 20
 
 
@@ -104,7 +105,23 @@ class FileSystem:
                 self._unmount()  # it was killed after it had mounted
         finally:
             self.channel.close()
+            self._keep_log()
             os.close(self._log)
+
+    def _keep_log(self) -> None:
+        size = os.fstat(self._log).st_size
+        if not (size and self._mountpoint):
+            return
+        import contextlib
+
+        from cowfs import ondisk
+
+        path = f"{os.path.dirname(os.fsdecode(self._mountpoint))}/{ondisk.RUN_LOG}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        tail = os.pread(self._log, _LOG_KEPT, max(0, size - _LOG_KEPT))
+        # A full disk is no reason to fail at the very end.
+        with contextlib.suppress(OSError), open(os.open(path, flags, 0o600), "wb") as file:
+            file.write(tail)
 
     def _unmount(self) -> bool:
         """False if nothing is mounted. Busy is no excuse: the mount is in a namespace that ends with the launcher."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -301,8 +302,42 @@ def test_l12_a_device_that_is_made_cannot_be_opened(cowrun: Any, tmp_path: Path)
     assert found.stdout.count("ermission denied") == 10, found
 
 
+SWAP = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+os.chdir(sys.argv[1])
+while True:
+    libc.renameat2(-100, b"a", -100, b"b", 2)  # RENAME_EXCHANGE
+"""
+
+
+def test_l04_names_that_are_swapped_while_we_mount_lead_nowhere(cowrun: Any, tmp_path: Path, canary: Path) -> None:
+    """A volume that somebody else writes to: a directory and a link to the host's /proc change places all the time."""
+    shared = tmp_path / "shared"
+    (shared / "a").mkdir(parents=True)
+    (shared / "b").symlink_to("/proc/1/root" + str(tmp_path))
+    swapper = subprocess.Popen([sys.executable, "-c", SWAP, str(shared)])
+    try:
+        for place in ("/data/a", "/data/b", "/data/a/deep/er"):
+            for option in (["--tmpfs", place], ["-v", f"{tmp_path}:{place}:ro"], ["-w", place]):
+                cowrun.run("-v", f"{shared}:/data", *option, cowrun.root, "sh", "-c", "echo x > canary; true")
+    finally:
+        swapper.kill()
+        swapper.wait()
+    assert canary.read_text() == "secret\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"canary", "root", "shared", "store"}
+
+
+def test_l04_what_hides_is_the_null_device(cowrun: Any, tmp_path: Path) -> None:
+    """Where somebody put another file in place of the machine's /dev/null, nothing is run."""
+    line = shlex.join(cowrun.line(cowrun.root, "true"))
+    result = cowrun.shell_alone(f"echo secret > {tmp_path}/fake; mount --bind {tmp_path}/fake /dev/null; {line} <&-")
+    assert result.returncode == 125, result
+    assert "/dev/null of this machine" in result.stderr
+
+
 def test_l13_orphans_are_reaped_and_the_status_is_kept(cowrun: Any) -> None:
-    script = "i=0; while [ $i -lt 200 ]; do (sleep 0 &) ; i=$((i+1)); done; sleep 0.5; ps -o stat | grep -c Z; exit 6"
+    script = "i=0; while [ $i -lt 10000 ]; do ( : & ) ; i=$((i+1)); done; sleep 0.5; ps -o stat | grep -c Z; exit 6"
     result = cowrun.run("--init", cowrun.root, "sh", "-c", script)
     assert (result.returncode, result.stdout) == (6, "0\n"), result
 

@@ -105,6 +105,18 @@ def test_f07_a_file_system_that_hangs_does_not_keep_the_launcher_from_dying(cowr
     wait_until(lambda: not cowrun.processes(), 5)
 
 
+def test_what_the_file_system_process_complains_about_is_kept_with_the_run(cowrun: Any) -> None:
+    process = cowrun.start_ready("echo up; cat")
+    (server,) = [pid for pid in cowrun.processes() if _has_open(pid, "/dev/fuse")]
+    with open(f"/proc/{server}/fd/2", "a") as stream:
+        stream.write("something odd\n")
+    process.stdin.close()
+    assert process.wait(30) == 0
+    assert (cowrun.runs[0].directory / "log").read_text() == "something odd\n"
+    cowrun.inside("true")
+    assert not (cowrun.runs[0].directory / "log").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_l14_a_signal_at_any_moment_of_the_start_leaves_nothing(cowrun: Any, number: int) -> None:
     for step in range(16):
