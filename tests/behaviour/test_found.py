@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.behaviour.differences import LEVERS_OFF
 from tests.behaviour.generator import acl
 from tests.behaviour.layers import Entry, directory, file
 from tests.behaviour.steps import Step
-from tests.behaviour.world import replay
+from tests.behaviour.world import Mismatch, replay
 
 DEFAULT_ACL = b"system.posix_acl_default"
+
+NEEDS_UMASK = "the default ACL takes the place of the umask"
 
 FINDS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
     "truncating a lower file to nothing sets its time": ([[file(b"a", b"k")]], [("truncate", b"a", 0)]),
@@ -18,7 +21,7 @@ FINDS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
         [[directory(b"d", 0o2777)]],
         [("setxattr", b"d", DEFAULT_ACL, acl(7, 5, 0, 7, 7), 0), ("mkdir", b"d/new", 0o755)],
     ),
-    "the default ACL takes the place of the umask": (
+    NEEDS_UMASK: (
         [[directory(b"d", 0o777)]],
         [
             ("setxattr", b"d", DEFAULT_ACL, acl(7, 5, 2, 7, 7), 0),
@@ -67,4 +70,8 @@ def test_found_with_permissions(find: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("find", FINDS)
 def test_found(find: str, who: str, tmp_path: Path) -> None:
     stack, steps = FINDS[find]
+    if who == "cowfs" and LEVERS_OFF and find == NEEDS_UMASK:
+        with pytest.raises(Mismatch):
+            replay(os.fsencode(tmp_path), stack, steps, ("plain", who))
+        return
     replay(os.fsencode(tmp_path), stack, steps, ("plain", who))
