@@ -150,7 +150,6 @@ def cowrun(
     from cowrun.commands.common import env_files as read
     from cowrun.commands.common import machine, profiles
     from cowrun.events import interruptible
-    from cowrun.report import at_the_end
     from cowrun.session import Request, describe, execute, say
     from cowrun.settings import Options, settings
 
@@ -185,6 +184,8 @@ def cowrun(
     if outcome.failure:
         raise outcome.failure
     if not quiet and sys.stderr.isatty():
+        from cowrun.report import at_the_end
+
         at_the_end(outcome.run)
     return outcome.status
 
