@@ -139,6 +139,9 @@ class Run:
     started: float = 0.0
     ended: float | None = None
     exit_status: int | None = None
+    size: int | None = None  # bytes on the disk of what it changed; known once it is sealed
+    pinned: bool = False  # by a person: no budget removes it
+    applied: bool = False  # to its base, and can be taken back
     state: RunState = RunState.RUNNING
 
     @property

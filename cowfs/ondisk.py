@@ -57,6 +57,8 @@ RUN_UPPER: Final = "upper"
 RUN_WORK: Final = "work"
 RUN_JOURNAL: Final = "journal"  # who changed what, when (cowfs.journal)
 RUN_LAUNCHER: Final = "launcher.json"  # among the files of a run that is going: where to ask for its processes
+RUN_PINNED: Final = "pinned"  # exists where no budget may remove the run
+RUN_APPLIED: Final = "applied"  # what cowdiff apply did to the base, to be taken back
 RUN_MERGED: Final = "merged"  # the mount point, inside the launcher's own mount namespace
 
 # --- live mounts ------------------------------------------------------------------------------------------

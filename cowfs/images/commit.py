@@ -94,6 +94,12 @@ def commit(
     return image
 
 
+def layer_tar(lowers: tuple[Path, ...], upper: Path, work: Path, leave_out: frozenset[bytes]) -> Iterator[bytes]:
+    """What ``upper`` changed of the merge of ``lowers`` as a layer's tar. Raises StoreError."""
+    with contextlib.closing(Changes(lowers, upper, work / "index", leave_out)) as changes:
+        yield from _tar(changes)
+
+
 def _tar(changes: Changes) -> Iterator[bytes]:
     for content in changes:
         yield headers(content.entry)

@@ -1,9 +1,9 @@
 """run.json: the record of a run as a value. JSON in, JSON out; no I/O. Used by cowfs.store.runs alone.
 
 Keys: format (1), id, name, source, digest, host, lowers (top first), command, env_names (no values: they hold secrets),
-hidden, volumes, mounts (objects of target, kind, source, read_only), read_only, started, ended, exit_status (null while
-it runs). A string that is not UTF-8 holds Python's surrogate escapes, and its bytes stand in base64 under the same key
-with ``_b64`` appended (for a list: those of all its strings; not for mounts).
+hidden, volumes, mounts (objects of target, kind, source, read_only), read_only, started, ended, exit_status and size
+(null while it runs). A string that is not UTF-8 holds Python's surrogate escapes, and its bytes stand in base64 under
+the same key with ``_b64`` appended (for a list: those of all its strings; not for mounts).
 """
 
 import base64
@@ -46,6 +46,7 @@ def _record(run: Run) -> dict[str, Any]:
         "started": run.started,
         "ended": run.ended,
         "exit_status": run.exit_status,
+        "size": run.size,
     }
     return record
 
@@ -96,4 +97,5 @@ def decode(data: bytes, directory: Path) -> Run:
         started=float(record["started"]),
         ended=record["ended"],
         exit_status=record["exit_status"],
+        size=record.get("size"),
     )

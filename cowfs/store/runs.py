@@ -23,9 +23,11 @@ from typing import TypeAlias
 
 from cowfs import ondisk
 from cowfs.errors import NotFound, NotRunning, StoreError, UsageError
-from cowfs.model import Base, Mounted, Run, RunState
+from cowfs.model import Base, LayerInfo, Mounted, Run, RunState
 from cowfs.store import staging
+from cowfs.store.descent import disk_usage
 from cowfs.store.descriptors import DIRECTORY, is_named, open_directory, read_file, try_lock, wait_for_lock
+from cowfs.store.retention import beyond, is_kept, read_budget
 from cowfs.store.run_record import LIMIT, decode, encode
 from cowfs.store.trees import remove_tree
 
@@ -123,11 +125,24 @@ class Runs:
             with contextlib.suppress(StoreError):
                 self.remove(run)
 
+    def on_top(self, base: Base, run: Run) -> Base:
+        """``base`` with all that ``run``, a run over it, changed. Raises UsageError, StoreError."""
+        if run.state is RunState.RUNNING:
+            raise StoreError(f"run {run.id} is still going: end it first")
+        below = base.lowers
+        if run.lowers[-len(below) :] != below:
+            raise UsageError(f"run {run.id} was over {run.source}, not over what {base.source} is now")
+        uppers = [*reversed(run.lowers[: -len(below)]), run.upper]
+        layers = [LayerInfo(len(base.layers) + place, upper) for place, upper in enumerate(uppers, 1)]
+        return replace(base, layers=(*base.layers, *layers))
+
     def seal(self, run: Run, exit_status: int) -> Run:
         """The run is over, and nothing is mounted on it: record it, and drop what only a run that is going needs."""
         sealed = replace(run, ended=time.time(), exit_status=exit_status, state=RunState.DISCARDED)
         try:
             with _opened(run.directory) as fd:
+                with _opened(ondisk.RUN_UPPER, fd) as upper:
+                    sealed = replace(sealed, size=disk_usage(upper))
                 _write_record(fd, sealed)
                 for name in (ondisk.RUN_MERGED, FILES):
                     with contextlib.suppress(FileNotFoundError):
@@ -187,7 +202,13 @@ class Runs:
     # --- removing
 
     def remove(self, run: Run) -> None:
-        """Remove a run with all that it changed. Raises StoreError if it is still going; no such run is no error."""
+        """Remove a run with all that it changed; no such run is no error.
+
+        Raises StoreError if it is still going, or another run is built on it.
+        """
+        built = [other.id for other in self.list() if run.upper in other.lowers]
+        if built:
+            raise StoreError(f"run {run.id} is what run {built[0]} is built on: remove that first")
         try:
             with _opened(self._root / ondisk.RUNS) as runs_fd, _opened(self._root / ondisk.STAGING) as staging_fd:
                 self._remove(runs_fd, staging_fd, run)
@@ -199,15 +220,36 @@ class Runs:
     def prune(self, *, keep: int = 0, before: float | None = None) -> Found:
         """Remove the runs that are over but for the ``keep`` newest, only those started ``before`` that time if given.
 
-        Returns what was removed.
+        Never one that is pinned, applied, or built on. Returns what was removed.
         """
-        over = [run for run in self.list() if run.state is not RunState.RUNNING]
+        runs = self.list()
+        bases = {lower for run in runs for lower in run.lowers}
+        over = [run for run in runs if run.state is not RunState.RUNNING and not is_kept(run, bases)]
         removed = []
         for run in over[keep:]:
             if before is None or run.started < before:
                 self.remove(run)
                 removed.append(run)
         return removed
+
+    def retain(self) -> Found:
+        """Remove the runs that have no place in the budget of the store, and return them. Raises StoreError."""
+        removed = list(beyond(read_budget(self._root), self.list()))
+        for run in removed:
+            self.remove(run)
+        return removed
+
+    def pin(self, run: Run, *, pinned: bool = True) -> None:
+        """Keep a run until somebody removes it by name; not ``pinned``: no longer. Raises StoreError."""
+        try:
+            with _opened(run.directory) as fd:
+                if pinned:
+                    os.close(os.open(ondisk.RUN_PINNED, _LOCK_FLAGS, 0o600, dir_fd=fd))
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(ondisk.RUN_PINNED, dir_fd=fd)
+        except OSError as error:
+            raise StoreError(f"run {run.id} cannot be pinned or unpinned: {error.strerror}") from error
 
     # --- inside
 
@@ -249,6 +291,7 @@ class Runs:
         try:
             lives = _is_locked(fd)
             run = decode(read_file(fd, ondisk.RUN_JSON, LIMIT), self._root / ondisk.RUNS / name)
+            run = replace(run, pinned=os.access(ondisk.RUN_PINNED, os.F_OK, dir_fd=fd), applied=_is_applied(fd))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             run = Run(name, self._root / ondisk.RUNS / name, "", (), (), started=os.fstat(fd).st_mtime)
         finally:
@@ -298,6 +341,14 @@ def _is_locked(directory_fd: int) -> bool:
         return not try_lock(fd, shared=True)
     finally:
         os.close(fd)
+
+
+def _is_applied(directory_fd: int) -> bool:
+    try:
+        with _opened(ondisk.RUN_APPLIED, directory_fd) as fd:
+            return any(name.isdigit() for name in os.listdir(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _make_upper(directory_fd: int, lower: Path) -> None:

@@ -103,6 +103,7 @@ format. systempaths=unconfined: nothing of /proc and /sys is hidden.""",
     help="When to ask the registry for the image.",
 )
 @click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="Another platform of the image.")
+@click.option("--from", "token", default="", metavar="RUN", help="Start with what that run of IMAGE left (cowdiff).")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, step by step, and do nothing.")
 @click.option("--debug", is_flag=True, help="Print each step when it is done.")
 @click.option("-q", "--quiet", is_flag=True, help="No line about the run at its end.")
@@ -135,6 +136,7 @@ def cowrun(
     name: str,
     pull: str,
     platform: str,
+    token: str,
     **typed: object,
 ) -> int:
     """Run a command in a throw-away copy of a root.
@@ -147,6 +149,7 @@ def cowrun(
     from cowfs.images.bring import bring
     from cowfs.images.sources import resolve
     from cowfs.store import Store
+    from cowfs.store.runs import Runs
     from cowrun.commands.common import env_files as read
     from cowrun.commands.common import machine, profiles
     from cowrun.events import interruptible
@@ -165,6 +168,9 @@ def cowrun(
         with interruptible():  # this may unpack an image
             get = bring(store, os.environ, policy=pull, platform=platform, progress=lambda: _progress(quiet), say=say)
             base = resolve(image, store, bring=get)
+        if token:
+            runs = Runs(store.root)
+            base = runs.on_top(base, runs.find(token))
         request = Request(
             base,
             settings(options, base, machine(root)),

@@ -78,7 +78,18 @@ def execute(request: Request, store: Store, filesystem: FileSystem) -> Outcome:
                 lock.close()
                 runs.remove(run)
                 raise
-            return Outcome(runs.seal(run, status), status, failure)
+            sealed = runs.seal(run, status)
+        _retain(runs, store)
+        return Outcome(sealed, status, failure)
+
+
+def _retain(runs: Runs, store: Store) -> None:
+    """The budgets of the store. A run that is over ended well, whatever becomes of older ones."""
+    try:
+        if runs.retain():
+            store.collect()
+    except CowfsError as error:
+        say(f"older runs cannot be removed: {error}")
 
 
 def describe(request: Request) -> Iterator[str]:

@@ -33,7 +33,7 @@ MakeRun = Callable[..., Run]
 def test_no_runs_is_an_empty_list(cowdiff: Cowdiff) -> None:
     done = cowdiff()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["ID", "NAME", "STARTED", "STATE", "EXIT", "SOURCE", "COMMAND"]
+    assert done.stdout.split() == ["ID", "NAME", "STARTED", "STATE", "SIZE", "EXIT", "SOURCE", "COMMAND"]
 
 
 def test_list_has_the_newest_first(cowdiff: Cowdiff, make_run: MakeRun) -> None:
@@ -43,7 +43,7 @@ def test_list_has_the_newest_first(cowdiff: Cowdiff, make_run: MakeRun) -> None:
     assert cowdiff().stdout.splitlines() == lines
     assert lines[1].split()[0] == second.id
     assert re.fullmatch(
-        rf"{first.id}  first  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  discarded  3     dir:lower  sh -c true", lines[2]
+        rf"{first.id}  first  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  discarded  0 B   3     dir:lower  sh -c true", lines[2]
     )
     assert lines[1].endswith("""sh -c 'echo '"'"'a b'"'"''""")
 

@@ -16,6 +16,7 @@ from cowfs.cli.entry import complain
 
 if TYPE_CHECKING:
     from cowfs.model import Run
+    from cowfs.store import Store
     from cowfs.store.runs import Runs
 
 _BATCH: Final = 1000
@@ -35,10 +36,14 @@ class Context:
 
     def collect(self) -> None:
         """After runs were removed: remove the layers that only they used. Raises StoreError."""
+        with self.store() as store:
+            store.collect()
+
+    def store(self) -> "Store":
+        """Open the store. Raises StoreError."""
         from cowfs.store import Store
 
-        with Store.open(self.root, say=lambda line: complain("cowdiff", line)) as store:
-            store.collect()
+        return Store.open(self.root, say=lambda line: complain("cowdiff", line))
 
     def find(self, token: str) -> "Run":
         """The run that ``token`` names. Raises NotFound."""

@@ -93,6 +93,8 @@ def target_of(run: Run) -> Path:
     """The directory that a run's changes can be given to. Raises UsageError, StoreError."""
     if run.state is RunState.RUNNING:
         raise StoreError(f"run {run.id} is still going: end it first")
-    if run.digest or len(run.lowers) != 1:
+    if not run.digest and len(run.lowers) > 1:
+        raise UsageError(f"run {run.id} is built on another run: apply that one first, and start this one anew")
+    if run.digest or not run.lowers:
         raise UsageError(f"{run.source} is an image, which never changes: cowdiff commit {run.id} NAME makes a new one")
     return run.lowers[0]

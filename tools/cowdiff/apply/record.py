@@ -20,11 +20,11 @@ from typing import Any, Final
 from cowdiff.apply.plan import Deed, Known, Operation
 from cowfs.errors import StoreError
 from cowfs.model import Kind, Run
+from cowfs.ondisk import RUN_APPLIED
 from cowfs.runs.changes import Version
 from cowfs.store.descriptors import DIRECTORY, try_lock
 from cowfs.store.trees import remove_tree
 
-APPLIED: Final = "applied"
 _PLAN: Final = "plan.json"
 _PUBLISHED: Final = "published"
 _DONE: Final = "done.json"
@@ -113,7 +113,7 @@ class Records:
     """The applications of a run."""
 
     def __init__(self, run: Run) -> None:
-        self._directory = run.directory / APPLIED
+        self._directory = run.directory / RUN_APPLIED
         self._run = run
 
     @contextlib.contextmanager

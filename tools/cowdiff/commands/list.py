@@ -14,7 +14,7 @@ from cowdiff.context import Context, on_terminal
 if TYPE_CHECKING:
     from cowfs.model import Run
 
-_HEADINGS = ("ID", "NAME", "STARTED", "STATE", "EXIT", "SOURCE", "COMMAND")
+_HEADINGS = ("ID", "NAME", "STARTED", "STATE", "SIZE", "EXIT", "SOURCE", "COMMAND")
 
 
 @click.command("list")
@@ -36,13 +36,15 @@ def command(context: Context, as_json: bool) -> None:
 
 
 def _row(run: "Run") -> tuple[str, ...]:
+    from cowfs.cli.output import human_size
     from cowfs.runs.escape import printable
 
     return (
         run.id,
         _printable(run.name) or "-",
         f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M:%S}",
-        run.state.value,
+        run.state.value + (" pinned" if run.pinned else " applied" if run.applied else ""),
+        "-" if run.size is None else human_size(run.size),
         "-" if run.exit_status is None else str(run.exit_status),
         _printable(run.source),
         printable(os.fsencode(shlex.join(run.command))),
@@ -71,5 +73,8 @@ def _object(run: "Run") -> dict[str, Any]:
         "ended": run.ended,
         "exit_status": run.exit_status,
         "state": run.state.value,
+        "size": run.size,
+        "pinned": run.pinned,
+        "applied": run.applied,
         **json_name("directory", os.fsencode(run.directory)),
     }

@@ -17,7 +17,8 @@ _KEEP: Final = 10
 def command(context: Context, keep: int | None, older_than: str | None) -> None:
     """Remove runs that are over and the layers that nothing else uses, and print the ids of the runs.
 
-    Without options the ten newest are kept; --keep 0 keeps none.
+    Without options the ten newest are kept; --keep 0 keeps none. Runs that are pinned or applied are never removed.
+    When a run ends, the oldest ones beyond the budgets of runs.toml in the store go by themselves (docs/format.md).
     """
     from cowfs.store.quantities import seconds
 

@@ -1,6 +1,6 @@
 """``cowdiff text RUN [PATH...]``: the changes of text files, as a patch that ``git apply`` takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -18,7 +18,6 @@ def command(context: Context, token: str, paths: tuple[bytes, ...]) -> None:
     say what a patch cannot. The files of removed directories are left out unless a PATH (as "/") asks for them.
     On a terminal it goes through $PAGER, or less.
     """
-    from cowdiff.pager import paged
     from cowdiff.select import selected, wanted
     from cowdiff.texts import Texts
     from cowfs.model import Kind
@@ -28,15 +27,22 @@ def command(context: Context, token: str, paths: tuple[bytes, ...]) -> None:
 
     wants = wanted(paths)
     run = context.find(token)
-    show = _for_a_person(painter()) if on_terminal() else None
     with base_of(run) as before, left_by(run) as after:
         all_changes = scan(run, before)
         chosen = selected(all_changes, wants, Below(before, all_changes), everything=bool(paths))
         tops = {change.path for change in all_changes}
         changes = (change for change in chosen if change.kind is not Kind.DIRECTORY or change.path in tops)
-        with paged() as out:
-            for line in Texts(before, after).patches(changes):
-                out.write(show(line) if show else line)
+        show_patches(Texts(before, after).patches(changes))
+
+
+def show_patches(lines: Iterable[bytes]) -> None:
+    """Print a patch: exactly, or on a terminal through a pager, in colours, and harmless."""
+    from cowdiff.pager import paged
+
+    show = _for_a_person(painter()) if on_terminal() else None
+    with paged() as out:
+        for line in lines:
+            out.write(show(line) if show else line)
 
 
 def _for_a_person(paint: Callable[[str, str | None], str]) -> Callable[[bytes], bytes]:
