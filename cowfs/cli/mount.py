@@ -37,7 +37,8 @@ def command(
 ) -> None:
     """Mount the merge of the SOURCEs on MOUNTPOINT, the first on top; without --upper it is read-only.
 
-    A SOURCE is an image in the store, @host, dir:PATH, oci:PATH[:TAG], oci-archive:FILE or docker-archive:FILE.
+    A SOURCE is an image in the store, @host, dir:PATH, oci:PATH[:TAG], oci-archive:FILE, docker-archive:FILE,
+    docker:NAME or podman:NAME.
     """
     from cowfs.fuse import mountpoints, serve
     from cowfs.options import MountOptions

@@ -142,7 +142,8 @@ def cowrun(
     """Run a command in a throw-away copy of a root.
 
     IMAGE is a reference like debian:12 (pulled if the store lacks it), @host (this machine), dir:PATH, oci:PATH[:TAG],
-    oci-archive:FILE or docker-archive:FILE. Without a command the image's own is run, or a shell.
+    oci-archive:FILE, docker-archive:FILE, docker:NAME or podman:NAME. Without a command the image's own is run, or a
+    shell.
     """
     if os.geteuid() != 0:
         raise PrivilegeError("cowrun needs root: sudo cowrun ...")
