@@ -1,6 +1,7 @@
 """Cuts, lies about ranges, overload (R08, R09), and what a download leaves behind."""
 
 import os
+import subprocess
 import time
 from email.utils import formatdate
 
@@ -264,3 +265,26 @@ def test_old_parts_go_with_the_next_removal(cowfs: Commands, registry: Registry,
     os.utime(old, (0, 0))
     cowfs("rm", f"{registry.name}/image:image")
     assert cowfs.names("blobs/sha256") == [new.name]
+
+
+def test_x03_a_store_that_is_full_is_said_and_a_retry_goes_on(
+    cowfs: Commands, registry: Registry, layout: Layout
+) -> None:
+    """What is packed fits, what is unpacked does not; then somebody makes room."""
+    layout.image(NOISE, how="gzip")
+    registry.add(layout.path)
+    blob = digest(packed(NOISE, "gzip"))
+    cowfs.root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k,mode=0700", "tmpfs", cowfs.root], check=True)
+    try:
+        message = cowfs.refused(f"{registry.name}/image:image")
+        assert "needs more room than the 1 MiB that were free" in message
+        kept = (cowfs.root / "blobs/sha256" / f"{blob[7:]}.part").stat().st_size
+        assert kept > 100_000
+        subprocess.run(["mount", "-o", "remount,size=64m", cowfs.root], check=True)
+        registry.log.clear()
+        cowfs.pull(f"{registry.name}/image:image")
+        assert [first_byte_of(entry.headers) for entry in registry.asked("GET", blob)] in ([kept], [])
+        assert cowfs.names("layers/sha256") == [digest(NOISE)[7:]]
+    finally:
+        subprocess.run(["umount", cowfs.root], check=True)

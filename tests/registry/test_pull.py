@@ -315,6 +315,21 @@ def test_a_mirror_may_be_a_path_and_the_next_one_is_asked(
     assert f"the mirror {other.name} is left out" in done.stderr
 
 
+def test_a_mirror_that_lacks_a_layer_is_left_out_in_the_middle(
+    cowfs: Commands, registry: Registry, other: Registry, layout: Layout
+) -> None:
+    layout.image(ONE, TWO)
+    registry.add(layout.path)
+    other.add(layout.path)
+    del other.blobs[digest(TWO)]
+    configured(cowfs, f'["{registry.name}"]\nmirrors = ["{other.name}"]\n')
+    done = cowfs("pull", "-q", f"{registry.name}/image:image")
+    assert done.returncode == 0
+    assert f"the mirror {other.name} is left out: {other.name} has no blob {digest(TWO)}" in done.stderr
+    assert cowfs.names("layers/sha256") == sorted((digest(ONE)[7:], digest(TWO)[7:]))
+    assert registry.blobs_asked()[digest(TWO)] == 1
+
+
 def test_credentials_are_not_the_mirrors(cowfs: Commands, registry: Registry, layout: Layout) -> None:
     layout.image(ONE, name="latest")
     registry.add(layout.path, "x/y")

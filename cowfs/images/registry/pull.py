@@ -8,6 +8,7 @@ Documents that the store has are not fetched. Foreign layers (``urls``) are neve
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from cowfs.errors import BrokenImage, NotFound, RegistryError, StoreError
 from cowfs.images import limits
@@ -26,6 +27,8 @@ from cowfs.images.registry.tokens import Authorizer
 from cowfs.images.registry.wire import Limits, Wire
 from cowfs.store import Store
 from cowfs.store.records import StoredImage
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -69,21 +72,36 @@ def pull(
 
     Raises NotFound, RegistryError, BrokenImage, StoreError, PrivilegeError, UsageError.
     """
-    plan = plan_pull(registries, store, reference, platform, say)
-    return import_image(store, plan, str(reference), progress)
+
+    def get(repository: Repository) -> StoredImage:
+        plan = _plan_from(repository, store, reference, platform)
+        return import_image(store, plan, str(reference), progress)
+
+    return _from_the_first(registries, reference, get, say)
 
 
 def plan_pull(
     registries: Registries, store: Store, reference: Reference, platform: Platform | None, say: Callable[[str], None]
 ) -> Plan:
     """What a pull would bring. Raises as it."""
+
+    def get(repository: Repository) -> Plan:
+        return _plan_from(repository, store, reference, platform)
+
+    return _from_the_first(registries, reference, get, say)
+
+
+def _from_the_first(
+    registries: Registries, reference: Reference, get: Callable[[Repository], Result], say: Callable[[str], None]
+) -> Result:
+    """What the first mirror that can gives, or the registry itself. What a mirror sent of a blob is gone on with."""
     *mirrors, last = registries.settings.endpoints(reference.domain, reference.path)
     for endpoint in mirrors:
         try:
-            return _plan_from(registries.repository(endpoint), store, reference, platform)
+            return get(registries.repository(endpoint))
         except (NotFound, RegistryError, BrokenImage) as error:
             say(f"the mirror {endpoint.name} is left out: {error}")
-    return _plan_from(registries.repository(last), store, reference, platform)
+    return get(registries.repository(last))
 
 
 def _plan_from(repository: Repository, store: Store, reference: Reference, platform: Platform | None) -> Plan:
