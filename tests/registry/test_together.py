@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cowfs.store import Store
 from tests.images.layouts import Layout, config_of, digest
 from tests.images.tars import entry, tar
 from tests.registry.conftest import Commands
-from tests.store.test_killed import STEPS_AT_MOST, dies_after
 from tests.support.registry import Registry, command
 
 LAYERS = [
@@ -137,37 +135,6 @@ def test_x05_one_blob_under_two_diff_ids_is_downloaded_by_one_at_a_time(
 
 
 # --- killed and interrupted
-
-
-def test_c04_a_pull_that_is_killed_at_any_step_is_done_by_the_next_one(
-    cowfs: Commands, registry: Registry, layout: Layout
-) -> None:
-    from cowfs.images.reference import parse_reference
-    from cowfs.images.registry.pull import Registries, pull
-
-    layout.image(tar(entry(b"d/a", data=b"1")), tar(entry(b"two", data=b"2")), how="gzip")
-    registry.add(layout.path)
-    reference = parse_reference(f"{registry.name}/image:image")
-
-    def work() -> None:
-        with Store.open(cowfs.root) as store:
-            pull(Registries.configured({"HOME": str(cowfs.home)}), store, reference)
-
-    step = 0
-    while dies_after(step, work):
-        with Store.open(cowfs.root) as store:
-            for image in store.images():  # listed is complete
-                assert all(store.layer(diff_id) for diff_id in image.diff_ids)
-        work()
-        assert cowfs.names("staging") == []
-        with Store.open(cowfs.root) as store:
-            (image,) = store.images()
-            assert [bool(store.layer(diff_id)) for diff_id in image.diff_ids] == [True, True]
-            assert (store.layer_directory(image.diff_ids[0]) / "d/a").read_bytes() == b"1"
-            store.remove_image(image.reference)
-        step += 3  # each one takes three pulls
-        assert step < STEPS_AT_MOST
-    assert step > 50, "nothing was counted"
 
 
 def test_control_c_leaves_the_store_clean_and_the_download_to_be_gone_on_with(
