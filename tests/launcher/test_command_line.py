@@ -56,19 +56,19 @@ def test_an_interrupt_at_the_start_prints_nothing(module: str) -> None:
 TAKEN = (
     "-i -t -v -e -w -u -h -m -p -q --interactive --tty --volume --mount --env --env-file --workdir --user"
     " --name --hostname --entrypoint --network --net --read-only --tmpfs --init --memory --cpus --pids-limit"
-    " --ulimit --cap-add --cap-drop --security-opt --privileged --device --add-host --dns --publish --stop-"
-    " signal --stop-timeout --platform --pull --rm"
+    " --ulimit --cap-add --cap-drop --security-opt --privileged --device --add-host --dns --publish"
+    " --stop-signal --stop-timeout --platform --pull --rm"
 )
 NOT_TAKEN = (
-    "-a -c -d -l -P --attach --blkio-weight --blkio-weight-device --cgroup-parent --cgroupns --cidfile --cpu-"
-    " period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares --cpuset-cpus --cpuset-mems --detach"
-    " --detach-keys --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-"
-    " write-iops --disable-content-trust --dns-option --dns-search --domainname --expose --gpus --group-add"
-    " --health-cmd --health-interval --health-retries --health-start-period --health-timeout --ip --ip6 --ipc"
-    " --isolation --kernel-memory --label --label-file --link --link-local-ip --log-driver --log-opt --mac-"
-    " address --memory-reservation --memory-swap --memory-swappiness --network-alias --no-healthcheck --oom-"
-    " kill-disable --oom-score-adj --pid --publish-all --restart --runtime --shm-size --sig-proxy --storage-opt"
-    " --sysctl --userns --uts --volume-driver --volumes-from"
+    "-a -c -d -l -P --attach --blkio-weight --blkio-weight-device --cgroup-parent --cgroupns --cidfile"
+    " --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares --cpuset-cpus --cpuset-mems"
+    " --detach --detach-keys --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps"
+    " --device-write-iops --disable-content-trust --dns-option --dns-search --domainname --expose --gpus"
+    " --group-add --health-cmd --health-interval --health-retries --health-start-period --health-timeout --ip"
+    " --ip6 --ipc --isolation --kernel-memory --label --label-file --link --link-local-ip --log-driver"
+    " --log-opt --mac-address --memory-reservation --memory-swap --memory-swappiness --network-alias"
+    " --no-healthcheck --oom-kill-disable --oom-score-adj --pid --publish-all --restart --runtime --shm-size"
+    " --sig-proxy --storage-opt --sysctl --userns --uts --volume-driver --volumes-from"
 )
 
 
