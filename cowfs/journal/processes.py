@@ -19,6 +19,7 @@ pages (FOLL_ANON, CVE-2018-1120).
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -31,7 +32,11 @@ _PROCESSES: Final = 8192  # processes that are remembered
 _FACES: Final = 64  # programs and users of one process
 _DEPTH: Final = 64  # generations
 _COMM: Final = 64  # bytes
-_STATUS: Final = 4096  # bytes: all before the masks of signals
+_STATUS: Final = 16 << 10  # bytes: the groups of a process may be many
+_FIELDS: Final = re.compile(  # the fourth of the users and groups is what files are accessed as
+    rb"^Tgid:\t(\d+)$.*?^PPid:\t(\d+)$.*?^Uid:(?:\t\d+){3}\t(\d+)$.*?^Gid:(?:\t\d+){3}\t(\d+)$(?:.*?^NStgid:([\t\d]+)$)?",
+    re.MULTILINE | re.DOTALL,
+)
 _NOBODY: Final = 0
 _pread: Final = os.pread
 
@@ -64,7 +69,7 @@ class _Status:
     leader: int
     parent: int
     inner: int
-    is_init: bool  # of a pid namespace below ours
+    level: int  # pid namespaces above it, as far as we see them
     uid: int
     gid: int
 
@@ -78,6 +83,7 @@ class Processes:
         self._processes: dict[int, Process] = {}
         self._executing: set[int] = set()
         self._count = 0
+        self._level = _read_status(os.getpid()).level
 
     def close(self) -> None:
         """Close all files."""
@@ -159,6 +165,12 @@ class Processes:
         process.number = known
         return process
 
+    def _is_inside(self, pid: int) -> bool:
+        try:
+            return _read_status(pid).level > self._level
+        except (OSError, ValueError, KeyError):
+            return False
+
     def _number(self, process: Process, status: _Status, exe: bytes, uid: int, gid: int) -> int:
         """By its arguments. To read them takes a lock of its memory, which its other threads may hold while they wait
         for us: so it is done once for each program that it executes, when there are no others yet."""
@@ -200,8 +212,10 @@ class Processes:
         return process, comm
 
     def _parent(self, status: _Status, depth: int) -> int:
-        """The number of the parent, none beyond the first process of a container."""
-        if status.parent <= 0 or status.is_init or depth >= _DEPTH:
+        """The number of the parent; nobody's where that is outside the container that the process is in."""
+        if status.parent <= 0 or depth >= _DEPTH:
+            return _NOBODY
+        if status.level > self._level and not self._is_inside(status.parent):
             return _NOBODY
         thread = self._threads.get(status.parent)
         if thread is not None and self._is_unchanged(status.parent, thread):
@@ -214,17 +228,15 @@ class Processes:
 
 
 def _read_status(pid: int) -> _Status:
-    lines = _read(f"/proc/{pid}/status", _STATUS).split(b"\n")
-    fields = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
-    inner = fields[b"NStgid"].split() if b"NStgid" in fields else [fields[b"Tgid"]]
-    return _Status(
-        leader=int(fields[b"Tgid"]),
-        parent=int(fields[b"PPid"]),
-        inner=int(inner[-1]),
-        is_init=len(inner) > 1 and inner[-1] == b"1",
-        uid=int(fields[b"Uid"].split()[3]),
-        gid=int(fields[b"Gid"].split()[3]),
-    )
+    text = _read(f"/proc/{pid}/status", _STATUS)
+    found = _FIELDS.search(text)
+    if found is None:
+        raise ValueError("not the status of a process")
+    leader, parent, uid, gid, inner = found.groups()
+    if inner is None and len(text) == _STATUS:
+        raise ValueError("it is in more groups than are read")
+    numbers = inner.split() if inner is not None else [leader]
+    return _Status(int(leader), int(parent), int(numbers[-1]), len(numbers), int(uid), int(gid))
 
 
 def _read_stat(pid: int) -> tuple[bytes, int]:

@@ -227,6 +227,18 @@ def test_each_write_is_told_where_that_is_asked_for(cowrun: Any) -> None:
     assert (closed.written, closed.size) == (300, 300)
 
 
+def test_nothing_of_the_host_is_recorded_for_who_joins_a_run_either(cowrun: Any) -> None:
+    process = cowrun.start_ready("echo up; read line; (echo 1 > /srv/one); true")
+    launcher = [sys.executable, "-c", "from cowrun.main import main; main()", "exec", "--root", str(cowrun.store)]
+    subprocess.run([*launcher, "last", "/bin/sh", "-c", "echo 2 > /srv/two"], check=True, stdin=subprocess.DEVNULL)
+    process.communicate("\n")
+    run = cowrun.runs[0]
+    chains = {change.path: change.process.chain for change in journal(run) if change.process is not None}
+    assert [len(chains[path]) for path in (b"srv/one", b"srv/two")] == [2, 1]
+    assert chains[b"srv/two"][0].argv[:2] == (b"/bin/sh", b"-c")
+    assert [member.inner_pid for member in chains[b"srv/one"]][-1] == 1
+
+
 def test_without_a_journal_nothing_is_kept_and_that_is_said(cowrun: Any) -> None:
     cowrun.inside("echo x > /srv/x", "--no-journal")
     assert not cowrun.runs[0].journal.exists()
