@@ -1,5 +1,8 @@
 """Killed at every step (C04's kill -9, C07): what changes the disk is counted, and the process ends at each count."""
 
+import errno
+import functools
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -144,3 +147,30 @@ def test_c04_a_repair_that_is_killed_leaves_the_old_layer_or_the_new_one(root: P
         assert not problems(store)
         assert content(store, text) == [b"1", b"2"]
         assert_only_what_is_listed(store, 1)
+
+
+def test_x02_a_system_call_that_fails_at_any_step_leaves_a_clean_store(root: Path, layout: Layout) -> None:
+    """It is told, in the words of an error that we know, or it did not matter; and the next import is complete."""
+    text = layout.image(*LAYERS, how="gzip")
+    errors = itertools.cycle((errno.EIO, errno.EMFILE, errno.ENOMEM, errno.ENOSPC))
+
+    def work() -> None:
+        with Store.open(root) as store:
+            resolve(text, store)
+
+    def fail(code: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    step = 0
+    while dies_after(step, work, blow=functools.partial(fail, next(errors))):
+        with Store.open(root) as store:
+            assert os.listdir(root / "staging") == []
+            for image in store.images():
+                assert all(store.layer(diff_id) for diff_id in image.diff_ids)
+            assert step % 10 or not problems(store)
+            assert content(store, text) == [b"1", b"2"]
+            store.remove_image(text)
+            assert_only_what_is_listed(store, 0)
+        step += 1
+        assert step < STEPS_AT_MOST
+    assert step > 50, "nothing was counted"
