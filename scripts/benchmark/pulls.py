@@ -89,8 +89,10 @@ def _systems(commands: Path, results: Results) -> dict[str, Command]:
         return [str(commands / "cowfs"), "--root", str(root / "store"), "pull", "--quiet", reference]
 
     def podman(root: Path, reference: str) -> list[str]:
-        places = ["--root", str(root / "store"), "--runroot", str(root / "run"), "--storage-driver", "overlay"]
-        return ["podman", *places, "pull", "--quiet", "--tls-verify=false", reference]
+        places = [
+            f"--{name}={root / place}" for name, place in (("root", "store"), ("runroot", "run"), ("tmpdir", "tmp"))
+        ]
+        return ["podman", *places, "--storage-driver", "overlay", "pull", "--quiet", "--tls-verify=false", reference]
 
     if not shutil.which("podman"):
         print("bench: installing podman", file=sys.stderr)
