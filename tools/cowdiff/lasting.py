@@ -6,7 +6,7 @@
     a tmpfs                               gone, it was memory           -v in its place
     a file that cowrun injected           gone with the run             -v of a file of one's own
     proc, sysfs, devpts ...               it is the kernel's            nothing
-    the upper, changed or made            kept until the run is removed cowdiff apply, cp; -v the next time
+    the upper, changed or made            kept until the run is removed cowdiff apply, commit, cp; -v
     the upper, removed                    the base has it still         cowdiff apply
     a layer, not changed                  it stays as it is             -
 
@@ -130,7 +130,7 @@ def _is_link(path: list[bytes], target: bytes, rest: list[bytes]) -> NotFound:
 
 
 def _removal(run: Run, shown: str) -> tuple[str, ...]:
-    return (f"cowdiff apply {run.id} {shown} removes it from the base",) if run.host or not run.digest else ()
+    return (f"cowdiff apply {run.id} {shown} removes it from the base",) if not run.digest else ()
 
 
 def _nowhere(run: Run, path: bytes, shown: str) -> None:
@@ -146,7 +146,9 @@ def _found(run: Run, path: bytes, shown: str) -> Answer:
         where = f"the run's upper, {printable(os.fsencode(run.upper) + b'/' + path)}"
         at_exit = _past(run, f"thrown away, and kept to look at until run {run.id} is removed (cowdiff rm, prune)")
         keep = (
-            *((f"cowdiff apply {run.id} {shown} gives it to the base",) if run.host or not run.digest else ()),
+            f"cowdiff commit {run.id} NAME makes an image of all that the run left"
+            if run.digest
+            else f"cowdiff apply {run.id} {shown} gives it to the base",
             f"cowdiff cp {run.id}:{shown} DEST takes it out",
             f"cowrun -v DIRECTORY:{posixpath.dirname(shown)} ... writes it to the host the next time",
         )
