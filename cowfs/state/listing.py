@@ -26,6 +26,10 @@ class Listing:
         now = [b".", b"..", *visible]
         if now == self.names:
             return
+        if not self.names:  # the first time: a directory may have very many names, and no copy of them is wanted
+            self.names, self.numbers = now, array("Q", range(len(now)))
+            self._free = len(now)
+            return
         there = set(now)
         kept = [(name, number) for name, number in zip(self.names, self.numbers, strict=True) if name in there]
         there.difference_update(name for name, _ in kept)
