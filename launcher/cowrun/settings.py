@@ -109,7 +109,7 @@ def settings(options: Options, base: Base, machine: Machine) -> Settings:
     users.check(user)
     places = Places(machine.directory, machine.volumes)
     volumes, tmpfs = _mounts(options, places)
-    held = capabilities.choose(options.cap_add or (("ALL",) if options.privileged else ()), options.cap_drop)
+    held = capabilities.choose((*options.cap_add, *(("ALL",) if options.privileged else ())), options.cap_drop)
     safety = security.parse(
         options.security,
         privileged=options.privileged,

@@ -140,6 +140,13 @@ def test_capabilities(add: tuple[str, ...], drop: tuple[str, ...], chosen: froze
     assert made(option(cap_add=add, cap_drop=drop)).capabilities == chosen
 
 
+def test_privileged_is_every_capability_but_for_those_that_are_dropped() -> None:
+    found = made(option(privileged=True, cap_add=("net_raw",), cap_drop=("mknod",)))
+    assert found.capabilities == frozenset(capabilities.NAMES) - {"mknod"}
+    assert found.filter is None
+    assert not found.no_new_privileges
+
+
 def test_the_default_capabilities_have_the_kernels_numbers() -> None:
     assert capabilities.mask(capabilities.DEFAULT) == 0x800405FB
 
