@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmark import filesystems, pulls, report
+from benchmark import filesystems, pulls, report, starts
 from benchmark.inputs import Inputs
 from benchmark.measuring import Bench, Failed
 from benchmark.results import Results
@@ -39,6 +39,8 @@ def main() -> int:
                 _one_round(workload, list(systems.values()), number, inputs, results)
         if not arguments.only or pulls.NAME in arguments.only:
             pulls.measure(inputs, arguments.commands, arguments.rounds, results)
+        if not arguments.only or starts.NAME in arguments.only:
+            starts.measure(arguments.directory / "run", arguments.commands, arguments.rounds, results)
         report.write(results, arguments.out)
     finally:
         shutil.rmtree(arguments.directory if not arguments.keep else arguments.directory / "run", ignore_errors=True)
@@ -64,7 +66,7 @@ def _one_round(
 
 
 def _names() -> list[str]:
-    return [*(workload.name for workload in WORKLOADS), pulls.NAME]
+    return [*(workload.name for workload in WORKLOADS), pulls.NAME, starts.NAME]
 
 
 def _arguments() -> argparse.Namespace:

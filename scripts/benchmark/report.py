@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 
-from benchmark import plot, pulls
+from benchmark import plot, pulls, starts
 from benchmark.filesystems import FUSE, KERNEL, OURS, PLAIN
 from benchmark.metrics import METRICS, MIB, MICROSECONDS, Group, Metric
 from benchmark.results import Ratio, Results, geometric_mean
@@ -18,6 +18,7 @@ _GEOMETRIC: Final = 0.6
 _GETATTR: Final = 6.0
 _RESIDENT: Final = 60.0
 _PULL: Final = 1.0
+_START: Final = 1.0
 
 
 def write(results: Results, directory: Path) -> None:
@@ -59,7 +60,7 @@ def _table(results: Results) -> list[str]:
         lines += [f"## {group.title}", "", _row(head), _row(["---"] * len(head))]
         lines += [_row(_cells(results, metric, systems)) for metric in metrics]
         lines.append("")
-    return [*lines, *_pulls(results), *_summary(results, measured), *_failures(results)]
+    return [*lines, *_pulls(results), *_starts(results), *_summary(results, measured), *_failures(results)]
 
 
 def _pulls(results: Results) -> list[str]:
@@ -75,6 +76,18 @@ def _pulls(results: Results) -> list[str]:
         ):
             figures = [_figure(results.values(name, system), unit) for system in (pulls.OURS, pulls.PODMAN)]
             lines.append(_row([title, *figures, _judged(results.ratio(name, pulls.OURS, pulls.PODMAN), most)]))
+    return [*lines, ""]
+
+
+def _starts(results: Results) -> list[str]:
+    """Likewise."""
+    if not results.values(starts.NAME, pulls.OURS):
+        return []
+    head = ["start and end of true in a run, no network", pulls.OURS, pulls.PODMAN, "to podman"]
+    lines = ["## Start of a run", "", _row(head), _row(["---"] * len(head))]
+    for name, title, most in ((starts.NAME, "wall time", _START), (starts.PROCESSOR, "processor time", None)):
+        figures = [_figure(results.values(name, system), "s") for system in (pulls.OURS, pulls.PODMAN)]
+        lines.append(_row([title, *figures, _judged(results.ratio(name, pulls.OURS, pulls.PODMAN), most)]))
     return [*lines, ""]
 
 
