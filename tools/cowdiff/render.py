@@ -50,6 +50,11 @@ def line(change: Change, held: Held | None = None, *, sizes: bool = False, value
     )
 
 
+def details(change: Change, held: Held | None = None) -> str:
+    """All that a line says beside letter and path."""
+    return _rest(change, held, sizes=True, values=True).strip()
+
+
 def tree(changes: Iterable[tuple[Change, Held | None]], *, sizes: bool = False) -> Iterator[tuple[Change | None, str]]:
     """Changes in order as an indented tree, with the directories that lead to them; each line with its change."""
     above: list[bytes] = []

@@ -1,0 +1,30 @@
+"""``cowdiff report RUN -o FILE``: a run as one page for a browser."""
+
+import os
+import secrets
+from pathlib import Path
+
+import click
+
+from cowdiff.context import Context
+
+
+@click.command("report")
+@click.argument("token", metavar="RUN")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The page; replaced if it exists.")
+@click.pass_obj
+def command(context: Context, token: str, output: Path) -> None:
+    """Write a page that shows what RUN changed: where the bytes are, which process did what when, and each diff.
+
+    One file that needs no network: to be sent, kept, or opened anywhere.
+    """
+    from cowdiff.report import page
+
+    text = page(context.find(token))
+    new = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, output)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
