@@ -93,8 +93,8 @@ def test_a_private_network_leads_out_and_not_to_the_hosts_loopback(cowrun: Any, 
         with server(ADDRESS) as open_port, server("127.0.0.1") as closed:
             script = f"""
                 ip -4 addr show eth0 | grep -o 'inet 10.0.2.100/24'; grep 10.0.2.100 /etc/hosts; hostname
-                nc -w 5 {ADDRESS} {open_port} </dev/null
-                for where in 127.0.0.1 10.0.2.2 10.0.2.100; do busybox timeout 2 nc $where {closed} </dev/null; done
+                sleep 1 | busybox timeout 9 nc {ADDRESS} {open_port}
+                for where in 127.0.0.1 10.0.2.2 10.0.2.100; do sleep 1 | busybox timeout 2 nc $where {closed}; done
                 true"""
             done = cowrun.run("--network", program, "--hostname", "box", cowrun.root, "sh", "-c", script)
             assert done.returncode == 0, done
