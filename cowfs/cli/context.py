@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from cowfs import userns
 from cowfs.cli.entry import complain
 from cowfs.ondisk import STORE_DEFAULT, STORE_ENV
 
@@ -36,9 +37,9 @@ class Context:
 
 def default_root() -> Path:
     """Where the store is when nobody says: the machine's for root, a user's own for anybody else."""
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not userns.entered():
         return Path(STORE_DEFAULT)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    data = os.environ.get("XDG_DATA_HOME") or Path(userns.home(), ".local", "share")
     return Path(data) / "cowfs"
 
 
@@ -50,5 +51,5 @@ def root_option(function: AnyFunction) -> AnyFunction:
         type=click.Path(path_type=Path, readable=False),
         default=default_root,
         metavar="DIR",
-        help=f"The store of images and runs (also {STORE_ENV}; {STORE_DEFAULT} for root).",
+        help=f"The store of images and runs (also {STORE_ENV}; {STORE_DEFAULT}, a user's own in XDG_DATA_HOME).",
     )(function)

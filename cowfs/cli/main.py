@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from cowfs import __version__
+from cowfs import __version__, userns
 from cowfs.cli.context import Context, root_option
 from cowfs.cli.entry import run
 from cowfs.cli.group import LazyGroup
@@ -45,6 +45,7 @@ COMMANDS = {
 @click.pass_context
 def cowfs(ctx: click.Context, root: Path) -> None:
     """A copy-on-write layered file system: mount image layers, look into them, keep them in a store."""
+    userns.enter()  # an ordinary user's store belongs to several users
     ctx.obj = Context(root)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from cowfs import userns
 from cowfs.cli.context import Context
 from cowfs.errors import UsageError
 from cowfs.ondisk import TRANSPORT_ENV
@@ -65,6 +66,7 @@ def command(
             read_only=read_only,
             live_lower=live,
             hidden=hidden,
+            userxattr=not userns.is_root_of_machine(),
             journal=journal and journal.absolute(),
             each_write=trace_writes,
             source=",".join(sources),

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from cowfs import userns
 from cowfs.errors import MountError, PrivilegeError, UsageError
 
 TYPE = "fuse.cowfs"
@@ -25,8 +26,8 @@ def check_mountpoint(mountpoint: Path, *, empty: bool) -> None:
 
 def check_root() -> None:
     """Raise PrivilegeError where the caller cannot mount."""
-    if os.geteuid() != 0:
-        raise PrivilegeError("mounting needs root: run it with sudo")
+    if os.geteuid() != 0 or userns.entered():
+        raise PrivilegeError("mounting where others see it needs root: run it with sudo (cowrun works without)")
 
 
 def check_mounted(mountpoint: Path) -> None:

@@ -1,6 +1,6 @@
 """Which extended attributes of an image are kept, and under which name (values only).
 
-user.*, trusted.*                    kept ...
+user.*, trusted.* (as root only)     kept ...
 trusted.overlay.X, user.overlay.X    ... as trusted.overlay.overlay.X: an ordinary name inside a mount, never a mark
 security.capability                  kept if it is revision 2; another one is for another user namespace
 system.posix_acl_*                   kept
@@ -9,6 +9,7 @@ everything else                      dropped: security.selinux, system.nfs4_acl 
 
 import struct
 
+from cowfs import userns
 from cowfs.ondisk import ESCAPE, OVERLAY_TRUSTED, OVERLAY_USER
 
 CAPABILITY = b"security.capability"
@@ -22,7 +23,12 @@ _VFS_CAP_SIZE_2 = 20
 
 def stored(xattrs: dict[bytes, bytes], *, data: bool) -> dict[bytes, bytes]:
     """What to write for ``xattrs``. ``data``: a file or directory; nothing else can have user.* (xattr(7))."""
-    return {_escaped(name): value for name, value in xattrs.items() if _is_kept(name, value, data)}
+    trusted = userns.is_root_of_machine()  # nobody else can have trusted.*
+    return {
+        _escaped(name): value
+        for name, value in xattrs.items()
+        if _is_kept(name, value, data) and (trusted or not name.startswith(b"trusted."))
+    }
 
 
 def outgoing(xattrs: dict[bytes, bytes], *, data: bool) -> dict[bytes, bytes]:

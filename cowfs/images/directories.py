@@ -9,14 +9,14 @@ import os
 import stat
 from dataclasses import dataclass
 
+from cowfs import userns
 from cowfs.images import limits
 from cowfs.images.tarheader import BadTar
-from cowfs.ondisk import OPAQUE, OVERLAY_TRUSTED, WHITEOUT_RDEV
+from cowfs.ondisk import OPAQUE, OVERLAY_TRUSTED, OVERLAY_USER, WHITEOUT_RDEV
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT = 64  # descriptors
 _IMPLICIT_MODE = 0o755
-_OPAQUE = OVERLAY_TRUSTED + OPAQUE
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ def set_opaque(fd: int) -> None:
     Whiteouts in it have nothing left to delete. They must go: overlayfs lists a directory that merges with nothing as
     it is (ovl_iterate_real), and shows names that no lookup finds.
     """
-    os.setxattr(fd, _OPAQUE, b"y")
+    os.setxattr(fd, _opaque(), b"y")
     with os.scandir(fd) as entries:
         devices = [os.fsencode(entry.name) for entry in entries if not entry.is_dir(follow_symlinks=False)]
     for name in devices:
@@ -178,7 +178,11 @@ def set_opaque(fd: int) -> None:
 
 def is_opaque(fd: int) -> bool:
     """True if the directory is marked."""
-    return os.fsdecode(_OPAQUE) in os.listxattr(fd)
+    return os.fsdecode(_opaque()) in os.listxattr(fd)
+
+
+def _opaque() -> bytes:
+    return (OVERLAY_TRUSTED if userns.is_root_of_machine() else OVERLAY_USER) + OPAQUE
 
 
 def shown(path: bytes) -> str:

@@ -12,6 +12,7 @@ import os
 import stat
 from pathlib import Path
 
+from cowfs import userns
 from cowfs.errors import BrokenImage, CowfsError, NotFound, StoreError, UsageError
 from cowfs.images.config import ParsedConfig
 from cowfs.images.reference import parse_reference
@@ -57,7 +58,7 @@ def check_root(root: Path, what: str) -> None:
         found = root.stat()
     except OSError as error:
         raise NotFound(f"{what} has no store in {root}: {error.strerror}") from None
-    if found.st_uid != os.geteuid():
+    if found.st_uid != os.geteuid() or not userns.is_root_of_machine():
         raise StoreError(
             f"{root} belongs to uid {found.st_uid}, whose layers have other marks: only root's can be used"
         )

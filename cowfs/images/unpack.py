@@ -15,8 +15,10 @@ Raises BadTar and BadPath for what the layer does wrong, OSError for what the fi
 import os
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
+from cowfs import userns
 from cowfs.images import attributes, limits, paths
 from cowfs.images.directories import Directories, Directory, is_opaque, is_whiteout, set_opaque, shown
 from cowfs.images.paths import Mark, Place
@@ -55,6 +57,7 @@ class _Unpacker:
         self._directories = Directories(root_fd)
         self._default_acls: dict[bytes, bytes] = {}  # by directory: set at the end, as children inherit them
         self._result = Unpacked()
+        self._ids = userns.mapped_ids()
         os.fchmod(root_fd, 0o755)
 
     def run(self) -> Unpacked:
@@ -77,7 +80,7 @@ class _Unpacker:
     def _add(self, entry: Entry) -> None:
         place = paths.place(entry.name)
         if place.mark is Mark.NONE:
-            self._make(entry, place)
+            self._make(self._owned(entry), place)
         elif place.mark is not Mark.IGNORED:
             if entry.type not in _WHITEOUT_TYPES:
                 raise BadTar(f"{shown(entry.name)} is a whiteout and not a file")
@@ -87,6 +90,17 @@ class _Unpacker:
             else:
                 set_opaque(parent.fd)
                 self._result.opaque |= not place.parent
+
+    def _owned(self, entry: Entry) -> Entry:
+        """The entry with owners that there are: in a user namespace not all are."""
+        if entry.uid < self._ids and entry.gid < self._ids:
+            return entry
+        if self._ids == 1:
+            return replace(entry, uid=0, gid=0)
+        raise BadTar(
+            f"{shown(entry.name)} belongs to {entry.uid}:{entry.gid}, but there are only {self._ids} ids for an "
+            "ordinary user (/etc/subuid, /etc/subgid)"
+        )
 
     # --- marks
 
@@ -172,6 +186,8 @@ class _Unpacker:
             _create(parent.fd, place, lambda: os.symlink(entry.link, name, dir_fd=fd))
         else:
             device = _device(entry, place)
+            if entry.type is not Type.FIFO and not userns.is_root_of_machine():
+                return  # nobody else can make one, and none can be opened in a run
             _create(parent.fd, place, lambda: os.mknod(name, _NODES[entry.type] | 0o600, device, dir_fd=fd))
         os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
         if entry.type is not Type.SYMLINK:

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from cowfs import ondisk
+from cowfs import ondisk, userns
 from cowfs.layers.directory import DescriptorCache, Directory, Layer, is_whiteout
 from cowfs.layers.marks import Marks
 from cowfs.rules.explain import Saying, Word
@@ -25,7 +25,7 @@ def testify(directory: Path, path: bytes) -> Testimony:
     cache = DescriptorCache()
     try:
         root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return _walk(Layer(root, 1, Marks(userxattr=False), cache).root, path)
+        return _walk(Layer(root, 1, Marks(userxattr=not userns.is_root_of_machine()), cache).root, path)
     finally:
         cache.close()
 

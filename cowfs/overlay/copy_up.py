@@ -376,7 +376,11 @@ class CopyUp(Status):
 
     def _copy_attributes(self, source: bytes, follow: bool, target: bytes, status: os.stat_result) -> None:
         """Owner, then attributes: chown drops security.capability. Marks are not copied."""
-        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+        try:
+            os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+        except OSError as failure:
+            if failure.errno != errno.EINVAL:  # an owner whom our user namespace does not have: it becomes ours
+                raise
         for raw in os.listxattr(source, follow_symlinks=follow):
             name = os.fsencode(raw)
             if self.marks.shown(name) is None:

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from cowfs import ondisk
+from cowfs import ondisk, userns
 from cowfs.layers import data, syscalls
 from cowfs.layers import origin as origins
 from cowfs.layers.directory import DescriptorCache, Directory, Layer
@@ -37,6 +37,7 @@ class Parts:
         """Open them. Raises OSError naming the directory that cannot be used."""
         self.options = options
         self.marks = Marks(userxattr=options.userxattr)
+        self.ids = userns.mapped_ids()  # owners beyond are shown as root: the kernel could not even delete theirs
         self.cache = DescriptorCache()
         self.lowers: list[Layer] = []  # the top one first
         self.upper: Upper | None = None

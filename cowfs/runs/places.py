@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cowfs import ondisk
+from cowfs import ondisk, userns
 from cowfs.errors import StoreError
 from cowfs.layers import origin, syscalls
 from cowfs.layers.directory import DescriptorCache, Directory, Layer
@@ -20,7 +20,7 @@ from cowfs.runs.changes import Version, Xattrs
 Place = tuple[Directory, bytes]
 Handle = tuple[int, bytes]  # type and bytes, see name_to_handle_at(2)
 
-_MARKS: Final = Marks(userxattr=False)
+_MARKS: Final = Marks(userxattr=not userns.is_root_of_machine())
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_MARKS: Final[dict[bytes, bytes]] = {}  # most entries have none, and share this
 _NO_CLONE: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EINVAL})

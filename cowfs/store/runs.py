@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
-from cowfs import ondisk
+from cowfs import ondisk, userns
 from cowfs.errors import NotFound, NotRunning, StoreError, UsageError
 from cowfs.model import Base, LayerInfo, Mounted, Run, RunState
 from cowfs.store import staging
@@ -359,7 +359,8 @@ def _make_upper(directory_fd: int, lower: Path) -> None:
             if not os.fsencode(name).startswith((ondisk.OVERLAY_TRUSTED, ondisk.OVERLAY_USER)):
                 os.setxattr(made, name, os.getxattr(source, name))
         status = os.fstat(source)
-        os.fchown(made, status.st_uid, status.st_gid)
+        if max(status.st_uid, status.st_gid) < userns.mapped_ids():  # others do not exist in a user namespace
+            os.fchown(made, status.st_uid, status.st_gid)
         os.fchmod(made, status.st_mode & 0o7777)
         os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from cowfs import ondisk
+from cowfs import ondisk, userns
 from cowfs.errors import NotFound, StoreError
 from cowfs.model import Base
 from cowfs.store import leases, staging
@@ -36,7 +36,8 @@ from cowfs.store.records import (
 from cowfs.store.removal import Removed, collect
 
 _PARTS = (ondisk.IMAGES, ondisk.BLOBS, ondisk.LAYERS, ondisk.RUNS, ondisk.STAGING, ondisk.LOCKS)
-_FOREIGN = {"lost+found"}  # may lie in the root of a file system that was made for a store
+_USERS_MARKS = "userxattr"  # says that layers and uppers have user.overlay.* marks
+_FOREIGN = {"lost+found", _USERS_MARKS}  # may lie in the root of a file system that was made for a store
 _IMPORT_PATIENCE = 3600.0  # seconds to wait for another import of the same layer
 _STORE_PATIENCE = 60.0
 _DOCUMENT = 4 << 20  # bytes of a manifest or config
@@ -354,3 +355,14 @@ def _check_root(path: Path, root_fd: int) -> None:
         os.fchmod(root_fd, 0o700)
     elif stat.S_IMODE(found.st_mode) & 0o077:
         raise StoreError(f"the store {path} is open to others: chmod 700 {path}")
+    _check_marks(path, root_fd, new=not names)
+
+
+def _check_marks(path: Path, root_fd: int, *, new: bool) -> None:
+    """Raises StoreError where layers have marks that we cannot see, or would not look for."""
+    trusted = userns.is_root_of_machine()
+    if new and not trusted:
+        os.close(os.open(_USERS_MARKS, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=root_fd))
+    if os.access(_USERS_MARKS, os.F_OK, dir_fd=root_fd) == trusted:
+        whose = "an ordinary user" if trusted else "root of the machine"
+        raise StoreError(f"the store {path} was made by {whose}, whose layers have other marks: name another by --root")

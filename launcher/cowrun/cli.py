@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cowfs import __version__
+from cowfs import __version__, userns
 from cowfs.cli.context import root_option
 from cowfs.errors import PrivilegeError
 
@@ -146,7 +146,7 @@ def cowrun(
     shell.
     """
     if os.geteuid() != 0:
-        raise PrivilegeError("cowrun needs root: sudo cowrun ...")
+        userns.enter()  # it failed before: now it says why
     from cowfs.images.bring import bring
     from cowfs.images.sources import resolve
     from cowfs.store import Store

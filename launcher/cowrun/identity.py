@@ -51,6 +51,7 @@ class JoinContainer(NamedTuple):
     """
 
     process: int  # a descriptor of the container's first process
+    share_network: bool  # with us: it has none of its own, and as an ordinary user we could not even enter ours
 
     def describe(self) -> str:
         """See Step."""
@@ -59,8 +60,8 @@ class JoinContainer(NamedTuple):
     def execute(self, inside: Inside) -> None:
         """See Step."""
         syscalls.set_dumpable(False)
-        names = sum(_NAMESPACES.values())
-        syscalls.join_namespaces(self.process, names)
+        flags = sum(flag for name, flag in _NAMESPACES.items() if name != "net" or not self.share_network)
+        syscalls.join_namespaces(self.process, flags)
 
 
 class Hostname(NamedTuple):
@@ -204,6 +205,7 @@ class Become(NamedTuple):
 
     capabilities: frozenset[str]
     no_new_privileges: bool
+    has_groups: bool = True  # False where nobody but root exists: the kernel forbids to change groups
 
     def describe(self) -> str:
         """See Step."""
@@ -220,11 +222,13 @@ class Become(NamedTuple):
                     syscalls.drop_from_bounding_set(number)
         mask &= _held()
         try:
-            os.setgroups(user.groups)
+            if self.has_groups:
+                os.setgroups(user.groups)
             os.setresgid(user.gid, user.gid, user.gid)
             os.setresuid(user.uid, user.uid, user.uid)
         except OSError as error:
-            raise UsageError(f"cannot become uid {user.uid}, gid {user.gid}: {error.strerror}") from None
+            few = "" if self.has_groups else " (an ordinary user without newuidmap and /etc/subuid has root only)"
+            raise UsageError(f"cannot become uid {user.uid}, gid {user.gid}: {error.strerror}{few}") from None
         syscalls.set_capabilities(mask if user.uid == 0 else 0)
         if self.no_new_privileges:
             syscalls.no_new_privileges()

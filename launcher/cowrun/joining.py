@@ -7,14 +7,15 @@ import contextlib
 import os
 import termios
 
-from cowrun import cgroups, seccomp
+from cowrun import cgroups, seccomp, syscalls
 from cowrun.container import Container
 from cowrun.events import Events
 from cowrun.guard import Guard
+from cowrun.identity import JoinContainer
 from cowrun.inside import Order
 from cowrun.monitor import Monitor
 from cowrun.plan import plan_to_join
-from cowrun.running import Running
+from cowrun.running import Process, Running
 from cowrun.settings import Settings
 from cowrun.terminal import window_of
 
@@ -24,11 +25,13 @@ def execute(found: Running, settings: Settings) -> int:
     with contextlib.ExitStack() as undo, Events() as events:
         first = found.container.open()
         undo.callback(os.close, first)
+        _join_user(found.launcher)
         attributes = termios.tcgetattr(0) if settings.terminal else None
         guard = Guard((0, attributes) if attributes else None, [])
         undo.callback(guard.stop)
         events.check()
-        container = Container(_order(settings, first), join=first)
+        same = os.path.samefile("/proc/self/ns/net", f"/proc/{found.container.pid}/ns/net")
+        container = Container(_order(settings, JoinContainer(first, same)), join=first)
         undo.callback(container.end)
         guard.protect(container.pid)
         cgroups.join(found.container.pid, container.pid)
@@ -39,9 +42,18 @@ def execute(found: Running, settings: Settings) -> int:
         return monitor.wait_for_end()
 
 
-def _order(settings: Settings, first: int) -> Order:
+def _join_user(launcher: Process) -> None:
+    """Be root where the launcher is: of the machine as we are, or of the user namespace that it made."""
+    process = launcher.open()
+    if not os.path.samefile("/proc/self/ns/user", f"/proc/{launcher.pid}/ns/user"):
+        syscalls.join_namespaces(process, syscalls.CLONE_NEWUSER)
+        syscalls.join_namespaces(process, syscalls.CLONE_NEWNS)
+    os.close(process)
+
+
+def _order(settings: Settings, joined: JoinContainer) -> Order:
     return Order(
-        plan=plan_to_join(settings, first, seccomp.program_for(settings.filter)),
+        plan=plan_to_join(settings, joined, seccomp.program_for(settings.filter)),
         command=settings.command,
         shells=(),
         env=settings.env,

@@ -29,12 +29,12 @@ def main() -> "NoReturn":
     _have_standard_streams()
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     filesystem = None
-    if os.geteuid() == 0 and name not in COMMANDS:
-        from cowrun.filesystem import FileSystem
-
-        filesystem = FileSystem.begin()
     status = 1
     try:
+        if name not in COMMANDS and _be_root():
+            from cowrun.filesystem import FileSystem
+
+            filesystem = FileSystem.begin()
         status = _command_line(name, filesystem)
         sys.stderr.flush()
     finally:
@@ -42,6 +42,19 @@ def main() -> "NoReturn":
             filesystem.stop()
     # Nothing is left to tear down, and the interpreter's own end takes longer than a container's.
     os._exit(status)
+
+
+def _be_root() -> bool:
+    """Of the machine, or of a user namespace; False where that cannot be."""
+    if os.geteuid() != 0:
+        from cowfs import userns
+        from cowfs.errors import PrivilegeError
+
+        try:
+            userns.enter()
+        except PrivilegeError:  # the command says so, where it is needed
+            return False
+    return True
 
 
 def _have_standard_streams() -> None:

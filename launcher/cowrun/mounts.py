@@ -53,6 +53,20 @@ class Kernel(NamedTuple):
         _attach_new(self.kind, self.flags, self.data, inside.root.directory(self.target, strict=True), self.target)
 
 
+class HostSys(NamedTuple):
+    """The host's own /sys, with all that is mounted below it, to be read only."""
+
+    def describe(self) -> str:
+        """See Step."""
+        return "bind /sys of the host on /sys (ro,nodev,noexec,nosuid)"
+
+    def execute(self, inside: Inside) -> None:
+        """See Step."""
+        mount = syscalls.clone_mount(b"/sys", recursive=True)
+        syscalls.set_mount_attributes(mount, _mask(frozenset(_ATTRIBUTES)), recursive=True)
+        attach(mount, inside.root.directory("/sys", strict=True), "/sys")
+
+
 class Tmpfs(NamedTuple):
     """``--tmpfs``: an empty file system that is gone with the run."""
 

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
+from cowfs import userns
 from cowfs.errors import NetworkError
 from cowrun import syscalls
 from cowrun.identity import default_signals
@@ -28,7 +29,7 @@ _CHANNEL: Final = 3  # to the launcher, in the processes beside it
 _API: Final = "slirp4netns.sock"
 _LIVE: Final = b"\0"
 _MESSAGE: Final = 4096
-_NOISE: Final = ("Failed to send", "Don't run as root", "Couldn't get any nameserver")
+_NOISE: Final = ("Failed to send", "Don't run as root", "Couldn't get any nameserver", "WARNING")
 
 
 class PrivateNetwork:
@@ -195,7 +196,7 @@ def _pasta(ports: tuple[Port, ...], namespace: str) -> list[str]:
     for option, protocol in (("--tcp-ports", "tcp"), ("--udp-ports", "udp")):
         specs = [_spec(port) for port in ports if port.protocol == protocol] or ["none"]
         arguments += [part for spec in specs for part in (option, spec)]
-    if syscalls.is_root_of_machine():
+    if userns.is_root_of_machine():
         arguments += ["--runas", "0"]  # anybody else may not enter the namespace; it keeps one capability
     return [*arguments, "--netns", namespace]
 

@@ -24,6 +24,7 @@ from cowrun.identity import (
 from cowrun.mounts import (
     Device,
     Directory,
+    HostSys,
     Inject,
     Kernel,
     Link,
@@ -35,7 +36,7 @@ from cowrun.mounts import (
     Tmpfs,
     Volume,
 )
-from cowrun.settings import Settings
+from cowrun.settings import ALL_IDS, Settings
 from cowrun.step import Step
 
 _NO_EXEC: Final = frozenset(("nosuid", "nodev", "noexec"))
@@ -67,6 +68,14 @@ MASKED: Final = (
     "/sys/firmware",
 )
 MTAB: Final = "/etc/mtab"
+BELOW_SYS: Final = (
+    "/sys/fs/bpf",
+    "/sys/fs/fuse",
+    "/sys/fs/pstore",
+    "/sys/kernel/debug",
+    "/sys/kernel/security",
+    "/sys/kernel/tracing",
+)
 INJECTED: Final = {"/etc/hostname": "hostname", "/etc/hosts": "hosts", "/etc/resolv.conf": "resolv.conf"}
 
 
@@ -113,10 +122,10 @@ def _restrictions(settings: Settings, program: bytes) -> tuple[Step, ...]:
     )
 
 
-def plan_to_join(settings: Settings, process: int, program: bytes) -> tuple[Step, ...]:
+def plan_to_join(settings: Settings, joined: JoinContainer, program: bytes) -> tuple[Step, ...]:
     """The same for ``cowrun exec``: what the first process of the run is held to, this one is, too."""
     return (
-        JoinContainer(process),
+        joined,
         FindUser(settings.user),
         *((Terminal(console=False),) if settings.terminal else ()),
         WorkingDirectory(settings.workdir, make=False),
@@ -153,7 +162,7 @@ def _mounted(step: Step) -> Mounted | None:
 
 def _confined(settings: Settings, program: bytes) -> tuple[Step, ...]:
     """The later the filter, the fewer of our own calls it has to allow."""
-    become = Become(settings.capabilities, settings.no_new_privileges)
+    become = Become(settings.capabilities, settings.no_new_privileges, settings.ids > 1)
     if settings.filter is None:
         return (become,)
     filtered = FilterSystemCalls(settings.filter.allowed, program)
@@ -170,25 +179,33 @@ def _asked(settings: Settings) -> tuple[Step, ...]:
     )
 
 
+def _sys(settings: Settings) -> tuple[Step, ...]:
+    """sysfs is about a network namespace, and only its owner may mount it: as an ordinary user we have none of ours."""
+    if settings.ids == ALL_IDS or settings.network != "host":
+        return (Kernel("sysfs", "/sys", _NO_EXEC if settings.privileged else _NO_EXEC | {"ro"}),)
+    return (HostSys(), *(Mask(path) for path in BELOW_SYS))
+
+
 def _kernel(settings: Settings) -> tuple[Step, ...]:
     privileged = settings.privileged
     flags = frozenset(("nosuid", "noexec")) if privileged else _NO_SUID | {"noexec"}
     return (
         Kernel("proc", "/proc", _NO_EXEC),
         *(Protect(path) for path in PROTECTED if settings.hide),
-        Kernel("sysfs", "/sys", _NO_EXEC if privileged else _NO_EXEC | {"ro"}),
+        *_sys(settings),
         *(Mask(path) for path in MASKED if settings.hide),
         Kernel("tmpfs", "/dev", flags, (("mode", "755"), ("size", "65536k"))),
         *((AllDevices(),) if privileged else ()),
         *(Device(name) for name in DEVICES if not privileged),
         *(Link("/dev", name, target) for name, target in LINKS),
-        Kernel("devpts", "/dev/pts", frozenset(("nosuid", "noexec")), _DEVPTS),
+        Kernel("devpts", "/dev/pts", frozenset(("nosuid", "noexec")), _DEVPTS if settings.ids > _TTY else _DEVPTS[:2]),
         Kernel("tmpfs", "/dev/shm", _NO_EXEC, (("mode", "1777"), ("size", "65536k"))),
         Kernel("mqueue", "/dev/mqueue", _NO_EXEC),
     )
 
 
-_DEVPTS: Final = (("mode", "620"), ("ptmxmode", "666"), ("gid", "5"))
+_TTY: Final = 5  # the group of terminals
+_DEVPTS: Final = (("mode", "620"), ("ptmxmode", "666"), ("gid", str(_TTY)))
 
 
 def _fresh_run() -> tuple[Step, ...]:

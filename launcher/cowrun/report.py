@@ -11,6 +11,8 @@ from cowfs import ondisk
 from cowfs.journal.reader import lost_at_the_end
 from cowfs.model import Run
 
+_MARKS = (ondisk.OVERLAY_TRUSTED, ondisk.OVERLAY_USER)
+
 
 def at_the_end(run: Run) -> None:
     """Print it to stderr, dim where the terminal may be coloured (no-color.org)."""
@@ -54,5 +56,9 @@ def _attributes(directory: Path) -> tuple[object, ...]:
         status.st_mode,
         status.st_uid,
         status.st_gid,
-        {name: os.getxattr(directory, name) for name in names if not name.startswith(ondisk.OVERLAY_TRUSTED)},
+        {
+            name: os.getxattr(directory, name)
+            for name in names
+            if not name.startswith((ondisk.OVERLAY_TRUSTED, ondisk.OVERLAY_USER))
+        },
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cowfs import userns
 from cowfs.errors import CowfsError
 from cowfs.images.host import hidden_directories
 from cowfs.model import Base, Run
@@ -197,6 +198,7 @@ def _mount_options(request: Request, run: Run) -> MountOptions:
         upper=run.upper,
         work=run.work,
         live_lower=run.host,
+        userxattr=not userns.is_root_of_machine(),
         hidden=frozenset(run.hidden),
         allow_suid=True,  # what may become of it is for no_new_privs and the bounding set to say
         source=run.source,

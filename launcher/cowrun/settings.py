@@ -19,6 +19,7 @@ from cowrun.volumes import HostDevice, Places, absolute, parse_device, parse_mou
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # docker's
 SHELLS = ("/bin/bash", "/bin/sh")  # where nothing says what to run: the first that is there
+ALL_IDS = 2**32 - 1  # of root of the machine
 NETWORKS = ("host", "none", "private", *PROGRAMS)
 
 Mount = TypeVar("Mount", Volume, Tmpfs)
@@ -69,6 +70,7 @@ class Machine(NamedTuple):
     input_terminal: bool = False  # standard input is one
     volumes: str = "/volumes"  # the directory of the named ones
     machine: str = "x86_64"  # uname -m
+    ids: int = ALL_IDS  # of users; fewer in a user namespace
 
 
 class Settings(NamedTuple):
@@ -98,6 +100,7 @@ class Settings(NamedTuple):
     devices: tuple[HostDevice, ...]
     anonymous: tuple[str, ...]  # volumes of the image where nothing else is mounted
     host: bool
+    ids: int
     stop_signal: int
     stop_timeout: int  # seconds; below 0: for ever
 
@@ -117,6 +120,8 @@ def settings(options: Options, base: Base, machine: Machine) -> Settings:
         machine=machine.machine,
         profiles=dict(options.profiles),
     )
+    if options.privileged and machine.ids < ALL_IDS:
+        raise UsageError("--privileged: only root of the machine has what it gives")
     made = Settings(
         command=_command(options, config.entrypoint, config.cmd),
         env=_environment(options, base, machine),
@@ -142,6 +147,7 @@ def settings(options: Options, base: Base, machine: Machine) -> Settings:
         devices=tuple(parse_device(text) for text in options.devices),
         anonymous=_anonymous(config.volumes, {*(v.target for v in volumes), *(t.target for t in tmpfs)}),
         host=base.host,
+        ids=machine.ids,
         stop_signal=signals.parse("--stop-signal", options.stop_signal or config.stop_signal or "TERM"),
         stop_timeout=options.stop_timeout,
     )

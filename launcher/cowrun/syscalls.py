@@ -95,12 +95,6 @@ def join_namespaces(process: int, flags: int) -> None:
     _check(_libc.setns(process, flags))
 
 
-def is_root_of_machine() -> bool:
-    """False for who is root in a user namespace only (user_namespaces(7))."""
-    with open("/proc/self/uid_map", "rb") as file:
-        return os.geteuid() == 0 and file.read().split() == [b"0", b"0", b"4294967295"]
-
-
 def set_propagation(flags: int) -> None:
     """mount(2) of ``/`` with MS_PRIVATE or MS_SLAVE and MS_REC. In a chroot, of the root outside of it."""
     root, here = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in ("/", "."))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from cowfs import userns
 from cowfs.errors import CowfsError
 from cowfs.layers import syscalls
 from cowfs.layers.directory import DescriptorCache, Layer
@@ -46,7 +47,7 @@ class Extraction:
         Raises FileExistsError, and OSError as the copying does; what was made by then stays.
         """
         cache = DescriptorCache()
-        target = Layer(os.open(parent, _PARENT), 0, Marks(userxattr=False), cache)
+        target = Layer(os.open(parent, _PARENT), 0, Marks(userxattr=not userns.is_root_of_machine()), cache)
         made: list[tuple[Place, Version]] = []
         try:
             waiting = [(node, path, (target.root, name))]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cowfs import ondisk
+from cowfs import ondisk, userns
 from cowfs.cli.entry import complain
 from cowfs.errors import CowfsError, UsageError
 
@@ -46,6 +46,7 @@ def machine(root: Path) -> "Machine":
         input_terminal=input_terminal,
         volumes=os.path.abspath(root / ondisk.VOLUMES),
         machine=os.uname().machine,
+        ids=userns.mapped_ids(),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cowdiff.extract import Extraction, dress, link
+from cowfs import userns
 from cowfs.layers import syscalls
 from cowfs.layers.directory import DescriptorCache, Layer
 from cowfs.layers.marks import Marks
@@ -34,7 +35,7 @@ class Site:
     def __init__(self, top: Path) -> None:
         self.top = top
         self._cache = DescriptorCache()
-        self._layer = Layer(os.open(top, _ROOT), 0, Marks(userxattr=False), self._cache)
+        self._layer = Layer(os.open(top, _ROOT), 0, Marks(userxattr=not userns.is_root_of_machine()), self._cache)
 
     def close(self) -> None:
         """Close all descriptors."""

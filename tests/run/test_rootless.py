@@ -1,0 +1,286 @@
+"""cowrun as an ordinary user: in a user namespace, with a store of the user's own.
+
+The user, the numbers given to it, and devices that it may open are made up: they are mounted in the tests' own mount
+namespace, and nothing of the machine is changed. Once with 65,536 numbers and once with none but its own.
+"""
+
+import ctypes
+import io
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import pytest
+
+from tests.images.layouts import Layout
+from tests.images.tars import entry, opaque, tar, whiteout
+from tests.run.conftest import wait_until
+from tests.support.namespaces import check, libc
+
+MS_BIND, MNT_DETACH = 0x1000, 2
+UID = 23456
+PLACE = Path("/mnt")  # everybody may enter it: the directory of the tests is root's
+PROJECT = Path(__file__).parents[2]
+DEVICES = {"fuse": (10, 229), "net/tun": (10, 200)}
+MAIN = "from {0}.main import main; main()"
+
+
+class Person(NamedTuple):
+    """An ordinary user."""
+
+    ids: int
+
+    def line(self, program: str, *arguments: str) -> list[str]:
+        """A command line of one of our programs."""
+        return [sys.executable, "-c", MAIN.format(program), *arguments]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How a process is started as this user."""
+        path = ":".join(map(str, (PLACE / "project" / part for part in ("", "launcher", "tools"))))
+        site = f"{path}:{PLACE}/site"
+        environment = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": f"{PLACE}/home", "PYTHONPATH": site}
+        return {"user": UID, "group": UID, "extra_groups": (), "cwd": f"{PLACE}/home", "env": environment}
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run to the end."""
+        return subprocess.run(
+            self.line(program, *arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **self.options,
+        )
+
+    def inside(self, script: str, *options: str) -> str:
+        """What a shell script in the small root prints; it must succeed."""
+        done = self.run("cowrun", *options, f"dir:{PLACE}/root", "sh", "-c", script)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    @property
+    def store(self) -> Path:
+        """Where the user's runs and images are."""
+        return PLACE / "home" / ".local" / "share" / "cowfs"
+
+
+def mount(source: Path | str, target: Path | str, kind: bytes | None = None, flags: int = 0, data: str = "") -> None:
+    libc.mount.argtypes = (*(ctypes.c_char_p,) * 3, ctypes.c_ulong, ctypes.c_char_p)
+    check(libc.mount(os.fsencode(source), os.fsencode(target), kind, flags, data.encode()))
+
+
+@pytest.fixture(params=[65536, 1])
+def person(request: pytest.FixtureRequest, small_root: Path) -> Iterator[Person]:
+    """The user, with the project, the packages, a home and a small root where they can be read."""
+    mounted = [PLACE]
+    mount("tests", PLACE, b"tmpfs", 0, "mode=755")
+    try:
+        for name in ("project", "site", "home"):
+            (PLACE / name).mkdir()
+        os.chown(PLACE / "home", UID, UID)
+        shutil.copytree(small_root, PLACE / "root", symlinks=True)
+        site = sysconfig.get_paths()["purelib"]
+        assert Path(click.__file__).is_relative_to(site)
+        binds = {PROJECT: PLACE / "project", Path(site): PLACE / "site"}
+        for name, numbers in DEVICES.items():
+            made = PLACE / name.replace("/", "-")
+            os.mknod(made, 0o20666, os.makedev(*numbers))
+            made.chmod(0o666)
+            binds[made] = Path("/dev", name)
+        given = f"person:300000:{request.param - 1}\n" if request.param > 1 else ""
+        account = f"person:x:{UID}:{UID}::{PLACE}/home:/bin/sh\n"
+        for name, content in (("subuid", given), ("subgid", given), ("passwd", account)):
+            before = Path("/etc/passwd").read_text() if name == "passwd" else ""
+            (PLACE / name).write_text(before + content)
+            Path("/etc", name).touch()
+            binds[PLACE / name] = Path("/etc", name)
+        for source, target in binds.items():
+            mount(source, target, None, MS_BIND)
+            mounted.append(target)
+        yield Person(request.param)
+        wait_until(lambda: not _processes(), 10)
+    finally:
+        for target in reversed(mounted):
+            check(libc.umount2(os.fsencode(target), MNT_DETACH))
+
+
+def _processes() -> list[str]:
+    """What is still there that belongs to the user or to one of its numbers."""
+    found = []
+    for proc in Path("/proc").iterdir():
+        try:
+            if proc.name.isdigit() and proc.stat().st_uid in (UID, *range(300000, 365536)):
+                found.append((proc / "comm").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def test_the_command_is_root_and_nothing_of_it_is_outside(person: Person) -> None:
+    script = "id -u; cat /proc/self/uid_map | wc -l; cat /proc/self/setgroups; touch /new; rm -r /srv; chmod 700 /bin"
+    assert person.inside(script).split() == ["0", "2" if person.ids > 1 else "1", "allow" if person.ids > 1 else "deny"]
+    assert (person.store / "runs").stat().st_uid == UID
+    assert person.run("cowdiff", "show", "last").stdout == "m /bin/ (mode 0755 -> 0700)\nA /new\nD /srv/\n"
+    person.inside("mkdir /srv/a; rmdir /srv/a; rm -r /srv; mkdir /srv; mv /root /home")
+    assert "R /home/ (from /root)" in person.run("cowdiff", "show", "last").stdout
+    (upper,) = person.store.glob("runs/*/upper/home")
+    assert os.getxattr(upper, "user.overlay.redirect") == b"root"
+    assert "trusted.overlay.redirect" not in os.listxattr(upper)
+    assert person.run("cowdiff", "prune", "--keep", "0").returncode == 0
+    assert list((person.store / "runs").iterdir()) == []
+
+
+def test_other_users_and_their_files(person: Person) -> None:
+    script = "echo x > /tmp/f; stat -c %u /tmp/f; id -G"
+    done = person.run("cowrun", "-u", "app", f"dir:{PLACE}/root", "sh", "-c", f"chmod 1777 /tmp; {script}")
+    if person.ids == 1:
+        assert (done.returncode, done.stdout) == (125, "")
+        assert "cannot become uid 1000" in done.stderr
+        assert "newuidmap and /etc/subuid" in done.stderr
+        return
+    os.chmod(PLACE / "root" / "tmp", 0o1777)
+    done = person.run("cowrun", "-u", "app", f"dir:{PLACE}/root", "sh", "-c", script)
+    assert done.stdout.split() == ["1000", "50", "60"], done
+    assert person.inside("chown 1000:50 /bin/plain; stat -c %u:%g /bin/plain") == "1000:50\n"
+
+
+def test_an_image_is_unpacked(person: Person, small_root: Path) -> None:
+    """With owners, whiteouts, opaque directories and devices, some of which an ordinary user cannot have."""
+    base = io.BytesIO()
+    with tarfile.open(fileobj=base, mode="w") as archive:
+        archive.add(small_root, ".")
+    top = tar(
+        entry(b"bin/plain", data=b"of app\n", uid=1000, gid=50, mode=0o640),
+        whiteout(b"tmp"),
+        opaque(b"etc"),
+        entry(b"etc/passwd", data=b"root:x:0:0::/:/bin/sh\n"),
+        entry(b"console", b"3", device=(5, 1)),
+    )
+    layout = PLACE / "layout"
+    layout.mkdir()
+    image = Layout(layout).image(base.getvalue(), top)
+    done = person.run("cowrun", image, "sh", "-c", "stat -c %u:%g:%a /bin/plain; ls -A / /etc; cat /proc/self/uid_map")
+    assert done.returncode == 0, done
+    owner, *names = done.stdout.split()
+    assert owner == ("1000:50:640" if person.ids > 1 else "0:0:640")
+    assert not {"tmp", "group", "console"} & set(names)
+    assert "passwd" in names
+    assert person.run("cowfs.cli", "rm", *_images(person)).returncode == 0
+    assert person.run("cowdiff", "prune", "--keep", "0").returncode == 0
+    assert list((person.store / "layers" / "sha256").iterdir()) == []
+
+
+def _images(person: Person) -> list[str]:
+    lines = person.run("cowfs.cli", "images").stdout.splitlines()[1:]
+    return [line.split()[0] for line in lines]
+
+
+def test_owners_beyond_the_numbers_of_the_user_are_named(person: Person) -> None:
+    layout = PLACE / "layout"
+    layout.mkdir()
+    image = Layout(layout).image(tar(entry(b"far", uid=70000)))
+    done = person.run("cowrun", image, "true")
+    if person.ids > 1:
+        assert (done.returncode, done.stderr.count("\n")) == (125, 1)
+        assert "'far' belongs to 70000:0, but there are only 65536 ids" in done.stderr
+        assert list((person.store / "staging").iterdir()) == []
+    else:
+        assert done.returncode == 127  # it has no such program, but it is there
+
+
+@pytest.mark.parametrize("network", ["host", "none", "pasta", "slirp4netns"])
+def test_networks(person: Person, network: str) -> None:
+    lines = person.inside("grep -c : /proc/net/dev; mount | grep ' on /sys '; ls /sys/fs/fuse", "--network", network)
+    devices, sys, *rest = lines.splitlines()
+    assert "(ro,nosuid,nodev,noexec" in sys
+    assert network == "host" or int(devices) == (1 if network == "none" else 2)
+    assert "connections" not in rest or network != "host"
+
+
+def test_the_machines_own_root(person: Person) -> None:
+    script = "echo x >> /etc/hosts && rm /etc/passwd && touch /usr/new && cat /etc/shadow"
+    done = person.run("cowrun", "@host", "sh", "-c", script)
+    assert done.returncode == 1
+    assert "shadow: Permission denied" in done.stderr
+    assert {"M /etc/hosts", "D /etc/passwd", "A /usr/new"} <= set(
+        person.run("cowdiff", "show", "last").stdout.splitlines()
+    )
+    assert "x" not in Path("/etc/hosts").read_text().splitlines()
+
+
+def test_what_is_going(person: Person) -> None:
+    line = person.line("cowrun", "--name", "one", f"dir:{PLACE}/root", "sh", "-c", "echo up; exec sleep 1000")
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **person.options) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        assert person.run("cowrun", "ps", "-q").stdout
+        done = person.run("cowrun", "exec", "one", "sh", "-c", "id -u; readlink /proc/1/exe; touch /by-exec")
+        assert done.stdout == "0\n/bin/busybox\n", done
+        assert person.run("cowrun", "stop", "one").returncode == 0
+        assert process.wait(30) == 137
+    assert person.run("cowdiff", "show", "last").stdout == "A /by-exec\n"
+
+
+def test_a_kill_of_the_launcher_leaves_nothing(person: Person) -> None:
+    line = person.line("cowrun", "--network", "pasta", f"dir:{PLACE}/root", "sh", "-c", "echo up; exec sleep 1000")
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **person.options) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        assert len(_processes()) > 4
+        process.kill()
+    wait_until(lambda: not _processes(), 10)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "words"),
+    [
+        ("cowrun", ("--privileged", f"dir:{PLACE}/root", "true"), "--privileged: only root of the machine"),
+        ("cowrun", ("-m", "64m", f"dir:{PLACE}/root", "true"), "-m: the limit cannot be set"),
+        ("cowrun", ("-p", "80:80", f"dir:{PLACE}/root", "true"), "-p 80: the port cannot be published: Permission"),
+        ("cowfs.cli", ("mount", f"dir:{PLACE}/root", f"{PLACE}/home"), "needs root"),
+        ("cowrun", ("--root", f"{PLACE}/roots", f"dir:{PLACE}/root", "true"), "/roots"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(
+    person: Person, program: str, arguments: tuple[str, ...], words: str
+) -> None:
+    (PLACE / "roots").mkdir(mode=0o700)
+    done = person.run(program, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1), done
+    assert words in done.stderr
+
+
+def test_a_device_that_only_root_may_open_is_named(person: Person) -> None:
+    os.chmod(PLACE / "fuse", 0o600)
+    done = person.run("cowrun", f"dir:{PLACE}/root", "true")
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1), done
+    assert "/dev/fuse cannot be opened: Permission denied" in done.stderr
+
+
+def test_root_of_a_user_namespace_has_a_store_of_its_own_kind(cowrun: Any) -> None:
+    """Marks of root cannot be seen there, so a store that has them is refused, and the other way round."""
+    alone = ["unshare", "--user", "--map-root-user"]
+    assert cowrun.run(cowrun.root, "true").returncode == 0
+
+    def inside(store: Path) -> subprocess.CompletedProcess[str]:
+        line = [word if word != str(cowrun.store) else str(store) for word in cowrun.line(cowrun.root, "true")]
+        return subprocess.run([*alone, *line], capture_output=True, text=True, timeout=60, check=False)
+
+    refused = inside(cowrun.store)
+    assert refused.returncode == 125
+    assert "was made by root of the machine, whose layers have other marks" in refused.stderr
+    other = cowrun.store.with_name("other")
+    assert inside(other).returncode == 0
+    line = [word if word != str(cowrun.store) else str(other) for word in cowrun.line(cowrun.root, "true")]
+    refused = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 125
+    assert "was made by an ordinary user" in refused.stderr
