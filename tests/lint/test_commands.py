@@ -9,7 +9,7 @@ from cowrun import main as cowrun_main
 
 from cowfs.cli import main as cowfs_main
 
-HEAVY = {"trio", "pyfuse3", "requests", "zstandard", "hypothesis"}
+HEAVY = {"trio", "pyfuse3", "requests", "zstandard", "hypothesis", "textual"}
 PROGRAMS = {"cowfs": cowfs_main, "cowrun": cowrun_main, "cowdiff": cowdiff_main}
 
 

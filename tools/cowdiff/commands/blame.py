@@ -32,10 +32,11 @@ def command(context: Context, token: str, path: bytes, as_json: bool) -> None:
         complain("cowdiff", line)
     if not changes:
         raise NotFound(f"run {run.id} did not change {printable(path)}")
-    sys.stdout.writelines(_json(changes) if as_json else _lines(changes))
+    sys.stdout.writelines(_json(changes) if as_json else blame_lines(changes))
 
 
-def _lines(changes: list[Change]) -> Iterator[str]:
+def blame_lines(changes: list[Change]) -> Iterator[str]:
+    """Each change, below the chain of processes that made it."""
     from cowdiff.words import clock, layer, words
     from cowfs.runs.escape import printable
 
