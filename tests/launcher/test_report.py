@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cowrun import report
 from cowrun.report import at_the_end, may_have_changes
 
 from cowfs.model import Run
@@ -84,7 +85,9 @@ def test_something_changed(run: Run, change: Callable[[Overlay], None], capsys: 
     assert _listed(made) > 0
     assert may_have_changes(made)
     at_the_end(made)
-    assert f"run {made.id} is kept for inspection: cowdiff show last" in capsys.readouterr().err
+    count = _listed(made)
+    paths = "1 path" if count == 1 else f"{count} paths"
+    assert f"run {made.id} changed {paths}, kept in {made.upper}: cowdiff show last" in capsys.readouterr().err
 
 
 def test_a_link_in_the_place_of_a_mount_point_is_not_followed(run: Run) -> None:
@@ -95,7 +98,20 @@ def test_a_link_in_the_place_of_a_mount_point_is_not_followed(run: Run) -> None:
 def test_a_base_that_is_gone_is_no_failure_of_the_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run.lowers[0].rename(run.directory / "elsewhere")
     at_the_end(run)
-    assert "is kept for inspection" in capsys.readouterr().err
+    assert f"changed paths, kept in {run.upper}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["_MOST_ENTRIES", "_MOST_BYTES"])
+def test_much_is_not_counted(
+    run: Run, limit: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is compared, and no more is listed than it takes to know that."""
+    monkeypatch.setattr(report, limit, 3)
+    monkeypatch.setattr("cowfs.runs.scan.scan", None)
+    for number in range(4):
+        (run.upper / str(number)).write_text("four")
+    at_the_end(run)
+    assert f"changed paths, kept in {run.upper}" in capsys.readouterr().err
 
 
 def _done(run: Run, change: Callable[[Overlay], None]) -> Run:

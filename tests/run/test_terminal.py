@@ -61,7 +61,7 @@ def test_control_d_ends_the_shell_and_the_line_at_the_end_says_where_to_look(cow
     shell.sendline("touch /a /b; mkdir /c; rm /bin/plain")
     shell.expect_exact(PROMPT)
     shell.sendeof()
-    shell.expect(r"run [0-9a-f]{12} is kept for inspection: cowdiff show last")
+    shell.expect(r"run [0-9a-f]{12} changed 4 paths, kept in .*/upper: cowdiff show last")
     shell.wait()
     assert shell.exitstatus == 0
 
