@@ -33,6 +33,10 @@ def run(command: click.Command, prog: str, arguments: list[str] | None = None) -
 def status_of(command: click.Command, prog: str, arguments: list[str]) -> int:
     """Run ``command`` and say the exit status; what a person must read is on stderr by then."""
     try:
+        if f"_{prog.upper()}_COMPLETE" in os.environ:
+            from cowfs.cli.completion import complete
+
+            return complete(command, prog)
         status = _invoke(command, prog, arguments)
         sys.stdout.flush()
     except CowfsError as error:

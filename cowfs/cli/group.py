@@ -24,6 +24,10 @@ class LazyGroup(click.Group):
             return None
         command = import_module(f"{self._package}.{cmd_name}").command
         assert isinstance(command, click.Command)
+        if ctx.resilient_parsing:
+            from cowfs.cli.completion import prepare
+
+            prepare(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -75,6 +75,10 @@ def _command_line(name: str, filesystem: object) -> int:
     from cowrun.events import Interrupted
 
     try:
+        if "_COWRUN_COMPLETE" in os.environ:
+            from cowrun.completion import complete
+
+            return complete()
         if name in COMMANDS:
             from importlib import import_module
 

@@ -210,3 +210,24 @@ def _lives(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     return False
+
+
+def test_twenty_runs_at_once_all_succeed_and_leave_nothing(cowrun: Any, outside: Any) -> None:
+    """The fixture looks for mounts and processes, too."""
+
+    def check() -> None:
+        names = [f"n{number}" for number in range(20)]
+        script = "read line; echo $line > /f; cat /f"
+        started = [
+            cowrun.start("--name", name, "--network", network, cowrun.root, "sh", "-c", script)
+            for name, network in zip(names, ["host", "none", *PROGRAMS] * 5, strict=True)
+        ]
+        for name, process in zip(names, started, strict=True):
+            process.stdin.write(f"{name}\n")
+            process.stdin.close()
+        for name, process in zip(names, started, strict=True):
+            assert (process.wait(120), process.stdout.read()) == (0, f"{name}\n"), process.stderr.read()
+        assert not cowrun.processes()
+        assert {run.name: (run.upper / "f").read_text() for run in cowrun.runs} == {name: f"{name}\n" for name in names}
+
+    outside(check)
