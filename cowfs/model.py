@@ -6,6 +6,7 @@ command in a throw-away copy of a base, and what is kept of it.
 """
 
 import stat as stat_bits
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -83,6 +84,17 @@ class LayerInfo:
     size: int = 0  # bytes of the uncompressed tar, 0 if not known
     created_by: str = ""  # the history line that made it, empty if not known
     foreign: bool = False  # it lies in another program's store
+    opaque: bool = False  # its root hides all layers below, which overlayfs has no mark for
+    empty: bool = False  # it has no entries, not even a root: its directory must not give one to the merge
+
+
+def shown_layers(layers: Sequence[LayerInfo]) -> tuple[LayerInfo, ...]:
+    """Of ``layers``, bottom first, those that a mount needs.
+
+    Left out are those that hold nothing, and those of which an opaque root above hides everything.
+    """
+    top = max((place for place, layer in enumerate(layers) if layer.opaque), default=0)
+    return tuple(layer for place, layer in enumerate(layers) if place >= top and not layer.empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,8 @@ class Base:
     config: ImageConfig = field(default_factory=ImageConfig)
     digest: str = ""  # the manifest's digest, empty for directories
     host: bool = False  # the layers are the machine's own root
+    live: bool = False  # they may change underneath: that root, or a run that goes on
+    hidden: tuple[Path, ...] = ()  # directories of the layers that appear empty
 
     @property
     def lowers(self) -> tuple[Path, ...]:

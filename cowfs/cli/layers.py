@@ -10,15 +10,15 @@ from cowfs.model import LayerInfo
 
 
 @click.command()
-@click.argument("image")
+@click.argument("source")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def command(context: Context, image: str, as_json: bool) -> None:
-    """List the layers of IMAGE from the bottom, numbered from 1 as its history is."""
-    from cowfs.images.sources import resolve
+def command(context: Context, source: str, as_json: bool) -> None:
+    """List the layers of SOURCE, an image or a run (run:ID), from the bottom, numbered from 1 as its history is."""
+    from cowfs.images.inspected import inspected
 
     with context.store() as store:
-        layers = resolve(image, store, every_layer=True).layers
+        layers = inspected(source, store).layers
     if as_json:
         for layer in layers:
             click.echo(json_line(_record(layer)))
@@ -29,7 +29,7 @@ def command(context: Context, image: str, as_json: bool) -> None:
 
 
 def _row(layer: LayerInfo) -> list[str]:
-    made_by = layer.created_by if layer.diff_id else os.fspath(layer.directory)
+    made_by = layer.created_by or ("" if layer.diff_id else os.fspath(layer.directory))
     return [
         str(layer.number),
         short_digest(layer.diff_id) or "-",

@@ -39,7 +39,7 @@ def command(
     """Mount the merge of the SOURCEs on MOUNTPOINT, the first on top; without --upper it is read-only.
 
     A SOURCE is an image in the store, @host, dir:PATH, oci:PATH[:TAG], oci-archive:FILE, docker-archive:FILE,
-    docker:NAME or podman:NAME.
+    docker:NAME, podman:NAME or run:ID; SOURCE@N ends at its layer N.
     """
     from cowfs.fuse import mountpoints, serve
     from cowfs.options import MountOptions
@@ -82,12 +82,15 @@ def _layers(
     context: Context, sources: tuple[str, ...], leases: ExitStack
 ) -> tuple[tuple[Path, ...], bool, frozenset[Path]]:
     from cowfs.images.host import hidden_directories
-    from cowfs.images.sources import resolve
+    from cowfs.images.inspected import inspected
+    from cowfs.model import shown_layers
 
     with context.store() as store:
-        bases = [resolve(source, store) for source in sources]
+        bases = [inspected(source, store) for source in sources]
         for base in bases:
             leases.enter_context(store.lease(base))
-        live = any(base.host for base in bases)
-        hidden = hidden_directories(store) if live else frozenset()
-    return tuple(lower for base in bases for lower in base.lowers), live, hidden
+        hidden = {path for base in bases for path in base.hidden}
+        if any(base.host for base in bases):
+            hidden |= hidden_directories(store)
+    lowers = tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers)))
+    return lowers, any(base.live for base in bases), frozenset(hidden)

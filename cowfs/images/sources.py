@@ -16,7 +16,7 @@ from pathlib import Path
 from cowfs.errors import NotFound, StoreError, UsageError
 from cowfs.images.host import HOST
 from cowfs.images.reference import Reference, parse_reference
-from cowfs.model import Base, LayerInfo
+from cowfs.model import Base, LayerInfo, shown_layers
 from cowfs.store import Store
 from cowfs.store.records import StoredImage
 
@@ -39,7 +39,7 @@ def resolve(text: str, store: Store, *, every_layer: bool = False, bring: Bring 
     Raises NotFound, UsageError, BrokenImage, StoreError, PrivilegeError.
     """
     if text == HOST:
-        return Base(source=text, layers=(LayerInfo(1, Path("/")),), host=True)
+        return Base(source=text, layers=(LayerInfo(1, Path("/")),), host=True, live=True)
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in _SCHEMES:
         return base_of(text, _stored(text, store, bring), store, every_layer)
@@ -126,8 +126,11 @@ def base_of(text: str, image: StoredImage, store: Store, every_layer: bool = Fal
         layer = store.layer(diff_id)
         if layer is None:
             raise StoreError(f"layer {diff_id} of {image.reference} is missing: import the image again")
-        if layer.opaque and not every_layer:
-            layers.clear()  # overlayfs has no mark for that on a root
-        if layer.entries or number == 1 or every_layer:  # one without any must not give its root to the merge
-            layers.append(LayerInfo(number, store.layer_directory(diff_id), diff_id, layer.size, created_by))
-    return Base(source=text, layers=tuple(layers), config=config.image, digest=image.digest)
+        directory, empty = store.layer_directory(diff_id), not layer.entries and number > 1
+        layers.append(LayerInfo(number, directory, diff_id, layer.size, created_by, opaque=layer.opaque, empty=empty))
+    return Base(
+        source=text,
+        layers=tuple(layers) if every_layer else shown_layers(layers),
+        config=config.image,
+        digest=image.digest,
+    )

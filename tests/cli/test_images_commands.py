@@ -127,7 +127,7 @@ def test_a_name_that_is_not_utf8_is_whole_in_json_and_escaped_on_the_screen(
     [
         (["bogus"], "no such command 'bogus' (see cowfs --help)"),
         (["--bogus"], "no such option '--bogus' (see cowfs --help)"),
-        (["layers"], "missing argument 'IMAGE' (see cowfs layers --help)"),
+        (["layers"], "missing argument 'SOURCE' (see cowfs layers --help)"),
         (["layers", "a", "b"], "got unexpected extra argument (b) (see cowfs layers --help)"),
         (["layers", "dir:/nowhere"], "no directory /nowhere"),
         (["rm"], "missing argument 'IMAGE...' (see cowfs rm --help)"),

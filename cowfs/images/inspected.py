@@ -1,0 +1,74 @@
+"""What a person may type where something is looked at: all that ``sources`` knows, and runs and parts of images.
+
+run:ID       a run's base and what it changed, by "last", id, the beginning of one, or name; it may be going on
+SOURCE@N     the layers of SOURCE up to number N
+
+Used by ``cowfs mount``, ``layers``, ``explain``, ``find``, ``waste`` and ``diff``.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from cowfs.errors import UsageError
+from cowfs.images.sources import base_of, resolve
+from cowfs.model import Base, LayerInfo, Run, RunState
+from cowfs.store import Store
+from cowfs.store.runs import Runs
+
+_UP_TO = re.compile(r"(.+)@(\d{1,9})")
+
+
+def inspected(text: str, store: Store) -> Base:
+    """The base that ``text`` names, with every layer, also those of which nothing shows.
+
+    Raises what ``sources.resolve`` does.
+    """
+    match = _UP_TO.fullmatch(text)
+    if match is not None:
+        return _up_to(inspected(match[1], store), int(match[2]), text)
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme == "run":
+        return _of_run(text, Runs(store.root).find(rest), store)
+    return resolve(text, store, every_layer=True)
+
+
+def _up_to(base: Base, number: int, text: str) -> Base:
+    layers = tuple(layer for layer in base.layers if layer.number <= number)
+    if not any(layer.number == number for layer in layers):
+        last = base.layers[-1].number if base.layers else 0
+        raise UsageError(f"{text!r}: {base.source} has layers 1 to {last}")
+    return replace(base, source=text, layers=layers)
+
+
+def _of_run(text: str, run: Run, store: Store) -> Base:
+    known = _known(run, store)
+    lowers = [
+        known.get(directory) or LayerInfo(number, directory, _diff_id(directory))
+        for number, directory in enumerate(reversed(run.lowers), 1)
+    ]
+    number = max((layer.number for layer in lowers), default=0) + 1
+    command = " ".join(run.command)
+    upper = LayerInfo(number, run.upper, created_by=f"run {run.id}: {command}")
+    going = run.state is RunState.RUNNING
+    return Base(
+        source=text,
+        layers=(*lowers, upper),
+        digest=run.digest,
+        live=run.host or going,
+        hidden=run.hidden,
+        host=run.host,
+    )
+
+
+def _known(run: Run, store: Store) -> dict[Path, LayerInfo]:
+    """What the image of a run says of its layers, by their directories; nothing where it is no longer in the store."""
+    for image in store.images():
+        if image.digest == run.digest:
+            return {layer.directory: layer for layer in base_of(run.source, image, store, every_layer=True).layers}
+    return {}
+
+
+def _diff_id(directory: Path) -> str:
+    layers = directory.parent.parent
+    return f"sha256:{directory.parent.name}" if layers.parts[-2:] == ("layers", "sha256") else ""
