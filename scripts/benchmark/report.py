@@ -83,9 +83,14 @@ def _starts(results: Results) -> list[str]:
     """Likewise."""
     if not results.values(starts.NAME, pulls.OURS):
         return []
-    head = ["start and end of true in a run, no network", pulls.OURS, pulls.PODMAN, "to podman"]
+    head = ["start and end of true in a run", pulls.OURS, pulls.PODMAN, "to podman"]
     lines = ["## Start of a run", "", _row(head), _row(["---"] * len(head))]
-    for name, title, most in ((starts.NAME, "wall time", _START), (starts.PROCESSOR, "processor time", None)):
+    for name, title, most in (
+        (starts.NAME, "no network, wall time", _START),
+        (starts.PROCESSOR, "no network, processor time", None),
+        (starts.PRIVATE, "private network, wall time", _START),
+        (starts.PRIVATE_PROCESSOR, "private network, processor time", None),
+    ):
         figures = [_figure(results.values(name, system), "s") for system in (pulls.OURS, pulls.PODMAN)]
         lines.append(_row([title, *figures, _judged(results.ratio(name, pulls.OURS, pulls.PODMAN), most)]))
     return [*lines, ""]

@@ -1,4 +1,6 @@
-"""Start and end of ``true`` in a small root without a network, by cowrun and by podman in turn, everything warm.
+"""Start and end of ``true`` in a small root, by cowrun and by podman in turn, everything warm.
+
+Without a network, and with one of the run's own: cowrun's by pasta, podman's by slirp4netns, which needs no firewall.
 
 Wall time is what a person waits; processor time says more where the machine has other work. podman needs limits that
 it can set: some machines forbid to raise them.
@@ -18,10 +20,12 @@ from benchmark.results import Results
 
 NAME: Final = "start-run"
 PROCESSOR: Final = "start-run-cpu"
+PRIVATE: Final = "start-run-private"
+PRIVATE_PROCESSOR: Final = "start-run-private-cpu"
 _TIMES: Final = 10  # in a round
 _PODMAN: Final = (
-    "podman", "--runtime", "runc", "run", "--rm", "--network", "none", "--ulimit", "nofile=20000:20000", "--ulimit",
-    "nproc=32768:32768", "--rootfs",
+    "podman", "--runtime", "runc", "run", "--rm", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=32768:32768",
+    "--network",
 )  # fmt: skip
 
 
@@ -29,20 +33,33 @@ def measure(directory: Path, commands: Path, rounds: int, results: Results) -> N
     """All rounds; ``commands``: the directory with the command ``cowrun``."""
     root = _root(directory / "root")
     store = str(directory / "store")
-    systems = {OURS: [str(commands / "cowrun"), "--root", store, "--network", "none", f"dir:{root}", "/bin/true"]}
-    if shutil.which("podman"):
-        systems[PODMAN] = [*_PODMAN, str(root), "/bin/true"]
-    else:
-        results.fail(NAME, PODMAN, "it is not installed")
+    ours = [str(commands / "cowrun"), "--root", store, "--network"]
+    there = shutil.which("podman") is not None
+    for names, network, other in (
+        ((NAME, PROCESSOR), "none", "none"),
+        ((PRIVATE, PRIVATE_PROCESSOR), "private", "slirp4netns"),
+    ):
+        if network == "private" and not all(map(shutil.which, ("pasta", "slirp4netns"))):
+            results.fail(PRIVATE, OURS, "pasta or slirp4netns is not installed")
+            continue
+        systems = {OURS: [*ours, network, f"dir:{root}", "/bin/true"]}
+        if there:
+            systems[PODMAN] = [*_PODMAN, other, "--rootfs", str(root), "/bin/true"]
+        else:
+            results.fail(names[0], PODMAN, "it is not installed")
+        _rounds(names, systems, rounds, results)
+
+
+def _rounds(names: tuple[str, str], systems: dict[str, list[str]], rounds: int, results: Results) -> None:
     for line in systems.values():
         _once(line)
     for number in range(rounds):
         for system, line in sorted(systems.items(), reverse=bool(number % 2)):
             taken = [_once(line) for _ in range(_TIMES)]
-            results.figures[NAME][system][number] = statistics.median(wall for wall, _ in taken)
-            results.figures[PROCESSOR][system][number] = statistics.median(processor for _, processor in taken)
-            shown = " ".join(f"{results.figures[name][system][number]:.3g}" for name in (NAME, PROCESSOR))
-            print(f"{NAME} {number + 1} {system:8s} {shown}", file=sys.stderr, flush=True)
+            for name, values in zip(names, zip(*taken, strict=True), strict=True):
+                results.figures[name][system][number] = statistics.median(values)
+            shown = " ".join(f"{results.figures[name][system][number]:.3g}" for name in names)
+            print(f"{names[0]} {number + 1} {system:8s} {shown}", file=sys.stderr, flush=True)
 
 
 def _root(path: Path) -> Path:
