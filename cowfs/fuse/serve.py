@@ -145,6 +145,8 @@ def _stand_alone(log: Path | None) -> None:
     errors = null if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for target, source in ((0, null), (1, errors), (2, errors)):
         os.dup2(source, target)
+    # Whatever the caller has put in its place: a test's capture would swallow what we say.
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True)
     os.chdir("/")
 

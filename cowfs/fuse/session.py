@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import faulthandler
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TASKS = 8  # requests at once; all but one wait for threads
+_WRITE_BACK = 120  # seconds
 
 
 class Session:
@@ -234,7 +236,12 @@ class Session:
             async for _ in signals:
                 with contextlib.suppress(OSError):
                     written = self._operations.cached_writers()
-                    await trio.to_thread.run_sync(self._write_back, written, abandon_on_cancel=True)
+                    with trio.move_on_after(_WRITE_BACK) as limit:
+                        await trio.to_thread.run_sync(self._write_back, written, abandon_on_cancel=True)
+                    if limit.cancelled_caught:
+                        # The thread waits for an answer of ours, maybe: the end of the connection sets it free.
+                        log.error("what was written did not reach the disk within %d s", _WRITE_BACK)
+                        faulthandler.dump_traceback()
                 pyfuse3.terminate()
 
 

@@ -124,6 +124,23 @@ def test_what_was_written_through_a_mapping_is_not_lost_at_the_end(tmp_path, tra
     in_child(work)
 
 
+def test_a_write_back_that_does_not_end_keeps_no_mount_alive(tmp_path):
+    def work():
+        from cowfs.fuse import session
+
+        session._WRITE_BACK = 0.2
+        session.Session._write_back = lambda *_: time.sleep(1000)
+        mount = Mount(tmp_path, "auto")
+        mount.start()
+        os.kill(mount.pid, signal.SIGTERM)
+        os.waitpid(mount.pid, 0)
+        return mounts_below(tmp_path), (tmp_path / "log").read_text()
+
+    mounts, log = in_child(work)
+    assert mounts == []
+    assert "did not reach the disk" in log
+
+
 @BOTH
 def test_a_busy_mount_ends_all_the_same(tmp_path, transport):
     def work():
