@@ -143,7 +143,31 @@ def cowrun(
 
     IMAGE is a reference like debian:12 (pulled if the store lacks it), @host (this machine), dir:PATH, oci:PATH[:TAG],
     oci-archive:FILE, docker-archive:FILE, docker:NAME or podman:NAME. Without a command the image's own is run, or a
-    shell.
+    shell. Standard input is always passed on, and there is a terminal where input and output are terminals.
+
+    The first word may be a command for runs that are going: ps, exec, stop, kill (cowrun ps --help). An image that is
+    called like one of them is reached by "cowrun run ps".
+
+    \b
+    cowrun debian:12                            a shell in an image
+    cowrun @host make install                   what would it do to this machine?
+    cowrun -v .:/src -w /src gcc:13 make        with a directory of this machine
+    cowrun -p 8080:80 --name web nginx          in a network of its own
+    cowrun exec web sh                          a second command in there
+
+    Without root it works in a user namespace, with a store in $XDG_DATA_HOME/cowfs.
+
+    \b
+    The exit status is the command's own, and
+    125   it was not started: a bad option, no such image, something missing
+    126   the command cannot be executed
+    127   the command is not found
+    128+N the command, or cowrun, was ended by signal N
+
+    \b
+    COWFS_ROOT                    the store
+    NO_COLOR                      no dim line at the end
+    _COWRUN_COMPLETE=bash_source  prints what sets up completion (zsh_source, fish_source)
     """
     if os.geteuid() != 0:
         userns.enter()  # it failed before: now it says why

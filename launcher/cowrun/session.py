@@ -96,6 +96,8 @@ def _retain(runs: Runs, store: Store) -> None:
 def describe(request: Request) -> Iterator[str]:
     """The lines of --dry-run: nothing is made."""
     base = request.base
+    if userns.entered():
+        yield f"new user namespace, in which the caller is root of {request.settings.ids} ids"
     yield "new mount namespace for the launcher, nothing of it propagates to the host"
     yield f"mount cowfs: {len(base.layers)} layer(s), the top one {base.lowers[0]}, changes go to the run's upper"
     if request.settings.network not in ("host", "none"):

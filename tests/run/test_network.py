@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -229,5 +230,21 @@ def test_twenty_runs_at_once_all_succeed_and_leave_nothing(cowrun: Any, outside:
             assert (process.wait(120), process.stdout.read()) == (0, f"{name}\n"), process.stderr.read()
         assert not cowrun.processes()
         assert {run.name: (run.upper / "f").read_text() for run in cowrun.runs} == {name: f"{name}\n" for name in names}
+
+    outside(check)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_l14_a_signal_at_any_moment_of_the_start_leaves_no_network(cowrun: Any, outside: Any, number: int) -> None:
+    def check() -> None:
+        for step in range(8):
+            process = cowrun.start("--network", "pasta", cowrun.root, "sleep", "1000")
+            wait_until(lambda: len(cowrun.processes()) > 1)
+            time.sleep(step * 0.03)
+            serving = _of_namespace([pid for pid in cowrun.processes() if _name(pid) == "cowrun-network"])
+            process.send_signal(number)
+            process.wait(10)
+            wait_until(lambda: not cowrun.processes(), 5)
+            wait_until(lambda found=serving: not any(map(_lives, found)), 5)
 
     outside(check)

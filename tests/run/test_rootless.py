@@ -259,6 +259,14 @@ def test_what_cannot_work_is_refused_by_name(
     assert words in done.stderr
 
 
+def test_a_dry_run_says_how_many_there_are_inside(person: Person) -> None:
+    done = person.run("cowrun", "--dry-run", f"dir:{PLACE}/root", "true")
+    first, *more = done.stdout.splitlines()
+    assert first == f"new user namespace, in which the caller is root of {person.ids} ids"
+    assert "bind /sys of the host on /sys (ro,nodev,noexec,nosuid)" in more
+    assert not list(person.store.glob("runs/*"))
+
+
 def test_a_device_that_only_root_may_open_is_named(person: Person) -> None:
     os.chmod(PLACE / "fuse", 0o600)
     done = person.run("cowrun", f"dir:{PLACE}/root", "true")
