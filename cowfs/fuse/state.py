@@ -7,6 +7,7 @@ number writes over it.
 
 import json
 import os
+import select
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,29 @@ def read(mountpoint: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if _start_time(record.get("pid", 0)) == record.get("started") else None
+
+
+def server_of(mountpoint: Path) -> int | None:
+    """A pidfd of the process that serves ``mountpoint``, None where it is not known. The caller closes it."""
+    record = read(mountpoint)
+    if record is None:
+        return None
+    try:
+        server = os.pidfd_open(record["pid"])
+    except OSError:
+        return None
+    if read(mountpoint) == record:  # it is still the same one
+        return server
+    os.close(server)
+    return None
+
+
+def wait_for_end(server: int) -> None:
+    """Until the process of a pidfd is over: after an unmount it makes files whole. Closes the pidfd."""
+    poll = select.poll()
+    poll.register(server, select.POLLIN)
+    poll.poll()
+    os.close(server)
 
 
 def _file_of(device: int) -> Path:

@@ -79,6 +79,23 @@ def test_several_sources_the_first_on_top(tree, transport):
     in_child(work)
 
 
+def test_the_upper_is_whole_when_umount_returns(tree):
+    def work():
+        names = [f"big{number}" for number in range(8)]
+        for name in names:
+            (tree / "bottom" / name).write_bytes(b"old" * (3 << 20))
+        done(cowfs("mount", "--upper", tree / "upper", "--work", tree / "work", f"dir:{tree}/bottom", tree / "mnt"))
+        for name in names:
+            with open(tree / "mnt" / name, "r+b") as file:
+                file.write(b"new")
+        done(cowfs("umount", tree / "mnt"))
+        for name in names:
+            assert (tree / "upper" / name).read_bytes()[:9] == b"newoldold"
+            assert os.listxattr(tree / "upper" / name) == ["trusted.overlay.origin"]
+
+    in_child(work)
+
+
 def test_an_upper_takes_the_changes(tree):
     def work():
         done(cowfs("mount", "--upper", tree / "upper", "--work", tree / "work", f"dir:{tree}/bottom", tree / "mnt"))
