@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator, Set
 
 from cowfs.errors import BrokenImage, NotFound, StoreError
 from cowfs.images.ahead import Ahead
+from cowfs.images.census import check_entries
 from cowfs.images.compression import MAGIC_SIZE, BadCompression, decompress, sniff
 from cowfs.images.paths import BadPath
 from cowfs.images.plan import LayerSource, Plan, Stream
 from cowfs.images.progress import Progress, Silent
 from cowfs.images.skeleton import Recorder
 from cowfs.images.tarheader import BadTar
-from cowfs.images.unpack import unpack
+from cowfs.images.unpack import Uncounted, unpack
 from cowfs.images.workers import Note, TaskFailed, Tell, in_processes
 from cowfs.store import Store
 from cowfs.store.layers import LayerBuild
@@ -125,26 +126,43 @@ def _missing(store: Store, plan: Plan) -> dict[str, LayerSource]:
 
 
 def _unpack_layer(layer: LayerSource, build: LayerBuild, tell: Tell) -> StoredLayer:
-    """In a process of its own. What an earlier download left may be damaged: then all of it comes once more."""
-    for again in (True, False):
+    """In a process of its own. What an earlier download left may be damaged: then all of it comes once more.
+
+    A layer of very many tiny entries is read once more, too, to count them before they are made.
+    """
+    count = counted = again = False
+    while True:
         with layer.open() as stream:
             try:
-                return _unpack_stream(stream, layer, build, tell)
+                if count:
+                    _count_entries(stream, layer, tell)
+                    count, counted = False, True
+                else:
+                    return _unpack_stream(stream, layer, build, tell, counted)
+            except Uncounted:
+                count = True
             except _BROKEN:
-                if not (stream.discard() and again):
+                if not stream.discard() or again or count:  # all that was counted is kept, be it from earlier or not
                     raise
+                again = True
         build.restart()
-    raise AssertionError("not reached")
 
 
-def _unpack_stream(stream: Stream, layer: LayerSource, build: LayerBuild, tell: Tell) -> StoredLayer:
+def _count_entries(stream: Stream, layer: LayerSource, tell: Tell) -> None:
+    """Raises BadTar for too many."""
+    blob = _Blob(stream, layer, tell)
+    with Ahead(decompress(blob.read, sniff(blob.start))) as chunks:
+        check_entries(chunks)
+
+
+def _unpack_stream(stream: Stream, layer: LayerSource, build: LayerBuild, tell: Tell, counted: bool) -> StoredLayer:
     blob = _Blob(stream, layer, tell)
     compression = sniff(blob.start)
     if layer.compression not in (None, compression):
         raise BrokenImage(f"it is said to be {layer.compression.value} and is {compression.value}")
     plain = _Plain(decompress(blob.read, compression))
     with build.skeleton() as file, Ahead(plain) as chunks, Recorder(file) as skeleton:
-        result = unpack(chunks, build.root_fd, skeleton.add)
+        result = unpack(chunks, build.root_fd, skeleton.add, counted=counted)
     blob.verify()
     plain.verify(layer.diff_id)
     return StoredLayer(layer.diff_id, plain.size, result.entries, result.opaque)

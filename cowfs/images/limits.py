@@ -6,7 +6,11 @@ DOCUMENT: Final = 4 << 20  # bytes of a manifest, an index or a config
 LAYERS: Final = 500  # of an image
 INDEX_DEPTH: Final = 4  # an index in an index in ...
 
-ENTRIES: Final = 2_000_000  # of a layer, directories that we must make up included
+# Entries of a layer, directories that we must make up included. Whole systems have some 100,000, images of several
+# development kits some 500,000, all layers together.
+ENTRIES: Final = 1_000_000
+CROWD: Final = 8192  # entries, one after another ...
+CROWD_BYTES: Final = 16 << 20  # ... in less of the tar than this: the rest is counted before it is unpacked
 PATH: Final = 64 << 10  # bytes of a path in a layer: it is walked name by name, so PATH_MAX is no limit
 TARGET: Final = 4095  # bytes of a symbolic link's target: Linux takes no more
 COMPONENT: Final = 255  # bytes of one name of a path

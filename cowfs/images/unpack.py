@@ -33,6 +33,10 @@ Made = TypeVar("Made")
 _WHITEOUT_TYPES = (Type.FILE, Type.HARD_LINK)  # AUFS made hard links of them
 
 
+class Uncounted(Exception):
+    """So many entries in so few bytes that they should be counted (cowfs.images.census) before any is made."""
+
+
 class Unpacked:
     """What an unpacked layer is like."""
 
@@ -42,18 +46,25 @@ class Unpacked:
 
 
 def unpack(
-    chunks: Iterable[bytes], root_fd: int, record: Callable[[bytes | memoryview], object] | None = None
+    chunks: Iterable[bytes],
+    root_fd: int,
+    record: Callable[[bytes | memoryview], object] | None = None,
+    *,
+    counted: bool = True,
 ) -> Unpacked:
     """Unpack the tar ``chunks`` into the empty directory ``root_fd``, to its very end.
 
-    ``record`` gets all bytes of the tar but the data of the files (cowfs.images.skeleton).
+    ``record`` gets all bytes of the tar but the data of the files (cowfs.images.skeleton). Where nobody ``counted`` the
+    entries, Uncounted is raised in the midst of a layer that is mostly headers.
     """
-    return _Unpacker(TarReader(chunks, record), root_fd).run()
+    return _Unpacker(TarReader(chunks, record), root_fd, counted).run()
 
 
 class _Unpacker:
-    def __init__(self, reader: TarReader, root_fd: int) -> None:
+    def __init__(self, reader: TarReader, root_fd: int, counted: bool) -> None:
         self._reader = reader
+        self._counted = counted
+        self._crowd_from = 0  # position in the tar
         self._directories = Directories(root_fd)
         self._default_acls: dict[bytes, bytes] = {}  # by directory: set at the end, as children inherit them
         self._result = Unpacked()
@@ -66,6 +77,8 @@ class _Unpacker:
                 self._result.entries += 1
                 if self._result.entries + self._directories.made_up > limits.ENTRIES:
                     raise BadTar(f"a layer of more than {limits.ENTRIES} entries")
+                if not self._counted and self._result.entries % limits.CROWD == 0:
+                    self._look_for_a_crowd()
                 if self._result.entries == 1:
                     self._directories.date_root(entry.mtime_ns)
                 self._add(entry)
@@ -76,6 +89,11 @@ class _Unpacker:
             raise
         self._directories.close()
         return self._result
+
+    def _look_for_a_crowd(self) -> None:
+        if self._reader.position - self._crowd_from < limits.CROWD_BYTES:
+            raise Uncounted
+        self._crowd_from = self._reader.position
 
     def _add(self, entry: Entry) -> None:
         place = paths.place(entry.name)

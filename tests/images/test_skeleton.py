@@ -88,7 +88,7 @@ def test_a_file_that_lost_its_end_is_told(store: Store, layout: Layout) -> None:
 
 
 def test_e12_entries_without_end_are_stopped_and_cost_no_memory(tmp_path: Path) -> None:
-    """The real limit is two millions, and a tar of ten ends there, too; what each entry costs in memory is what counts.
+    """The real limit is a million (ten of them: test_census); what each entry costs in memory is what counts here.
 
     Names in order and out of it, directories that no entry describes, and the record of it all.
     """
