@@ -152,4 +152,6 @@ def _map_one(uid: int, gid: int) -> None:
         except OSError as error:
             if name == "uid_map" and _contiguous("/proc/self/uid_map"):
                 continue  # newuidmap did, and newgidmap failed
-            raise PrivilegeError(f"no numbers can be given in a user namespace: {error.strerror}") from None
+            raise PrivilegeError(
+                f"no numbers can be given in a user namespace: {error.strerror} (run as root)"
+            ) from None
