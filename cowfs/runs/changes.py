@@ -18,8 +18,8 @@
     the same kind  the same kind       nothing                       identical
 
 *Touched* is what ``touch`` or a rewrite with the same bytes leaves; *identical* was copied up (for a hard link, a write
-that was taken back, an open on overlayfs) and is the same. Neither is "modified". What was created and removed again
-leaves no trace in an upper; only a journal can tell.
+that was taken back, an open on overlayfs) and is the same. Neither is "modified". What was created and removed again is
+*passing*: it leaves no trace in an upper, and only a journal can tell.
 """
 
 import os
@@ -45,6 +45,7 @@ class ChangeClass(Enum):
     REPLACED = "replaced"
     RENAMED = "renamed"
     REMOVED = "removed"
+    PASSING = "passing"
 
 
 class Difference(Enum):

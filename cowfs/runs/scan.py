@@ -27,8 +27,10 @@ from cowfs.runs.walk import Found, Gone, Walk
 _NONE: Final[frozenset[Difference]] = frozenset()
 
 
-def scan(run: Run, before: Tree, *, measure: bool = False) -> list[Change]:
+def scan(run: Run, before: Tree, *, measure: bool = False, removed_xattrs: bool = True) -> list[Change]:
     """All changes of a run, sorted by path; ``measure``: with how many bytes of modified files differ.
+
+    Who shows no extended attributes of what was removed does not have to wait for them (``removed_xattrs``).
 
     StoreError where the upper cannot be read.
     """
@@ -39,7 +41,8 @@ def scan(run: Run, before: Tree, *, measure: bool = False) -> list[Change]:
         resolve(walk, before)
         with ExitStack() as opened:
             after = once(lambda: opened.enter_context(left_by(run)))
-            changes = [*_removed(walk.gone, before), *_found(walk.found, _Comparison(before, after, measure))]
+            found = _found(walk.found, _Comparison(before, after, measure))
+            changes = [*_removed(walk.gone, before, removed_xattrs), *found]
     finally:
         cache.close()
     if run.host:
@@ -47,9 +50,9 @@ def scan(run: Run, before: Tree, *, measure: bool = False) -> list[Change]:
     return sorted(_without(changes, run.volumes), key=lambda change: order(change.path))
 
 
-def _removed(gone: Iterable[Gone], before: Tree) -> Iterator[Change]:
+def _removed(gone: Iterable[Gone], before: Tree, xattrs: bool) -> Iterator[Change]:
     for item in gone:
-        yield Change(item.path, ChangeClass.REMOVED, before.version(item.node), None)
+        yield Change(item.path, ChangeClass.REMOVED, before.version(item.node, xattrs=xattrs), None)
 
 
 def _found(found: Iterable[Found], comparison: "_Comparison") -> Iterator[Change]:

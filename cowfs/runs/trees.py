@@ -65,11 +65,11 @@ class Tree:
         """Keep the attributes that finding a node has read, until ``version`` asks for them: saves a system call."""
         self._kept[node.number] = self._overlay.attr(node)
 
-    def version(self, node: Node) -> Version:
-        """What is there."""
+    def version(self, node: Node, *, xattrs: bool = True) -> Version:
+        """What is there; without ``xattrs``: as if it had no extended attributes."""
         target = self._overlay.readlink(node) if stat.S_ISLNK(node.kind) else b""
         attr = self._kept.pop(node.number, None) or self._overlay.attr(node)
-        return Version.of(attr, target, self._xattrs(node))
+        return Version.of(attr, target, self._xattrs(node) if xattrs else ())
 
     def _xattrs(self, node: Node) -> Xattrs:
         found = []
@@ -92,6 +92,13 @@ class Tree:
                 yield Content(parts, node.partial)
             finally:
                 os.close(parts)
+            return
+        if node.lower is not None and node.upper is None and node.data is None:  # as most are: no need for a handle
+            descriptor = open_place(node.lower)
+            try:
+                yield Content(descriptor)
+            finally:
+                os.close(descriptor)
             return
         handle = self._overlay.open(node, os.O_RDONLY)
         try:

@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from cowfs.errors import NotFound
-from cowfs.journal.history import History
+from cowfs.journal.history import MADE, History
 from cowfs.journal.reader import Change, Process, Reader
-from cowfs.model import Run, RunState
+from cowfs.journal.records import NO_LAYER, Op
+from cowfs.model import Kind, Run, RunState
+from cowfs.runs.changes import Change as RunChange
+from cowfs.runs.changes import ChangeClass, Version
 from cowfs.runs.escape import printable
 
+_REMOVALS: Final = (Op.UNLINK, Op.RMDIR)
+_KINDS: Final = {Op.MKDIR: Kind.DIRECTORY, Op.SYMLINK: Kind.SYMLINK}
 _COMMAND: Final = 80  # bytes of a command in a table
 
 
@@ -77,6 +82,21 @@ def touched_by(run: Run, wanted: Filter) -> frozenset[bytes]:
         for path, changes in history.paths()
         if any(change.process is not None and wanted.matches(change.process) for change in changes)
     )
+
+
+def passing(run: Run, known: Iterable[bytes]) -> Iterator[RunChange]:
+    """What was created and removed again, but for the paths that are changes anyway. Raises NotFound, StoreError."""
+    history, _ = history_of(run)
+    there = frozenset(known)
+    for path, made in history.paths():
+        first, last = made[0], made[-1]
+        came = first.op in MADE and first.layer == NO_LAYER
+        if came and last.op in _REMOVALS and b"/" + path not in there:
+            sizes = [change.size for change in made if change.size is not None]
+            kind = _KINDS.get(first.op, Kind.FILE)
+            size, mode = sizes[-1] if sizes else 0, (first.mode or 0) & 0o7777
+            version = Version(kind, size, mode, 0, 0, last.time_ns, last.time_ns)
+            yield RunChange(b"/" + path, ChangeClass.PASSING, version, None)
 
 
 def last_commands(run: Run) -> dict[bytes, bytes]:

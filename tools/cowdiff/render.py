@@ -5,20 +5,23 @@ A       added                    T       replaced by another type
 D       removed                  R       renamed
 M       modified                 t       touched: only the times differ
 m       metadata only            =       identical: copied up, but the same
+                                  x       passing: created and removed again
 """
 
 import base64
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from cowdiff import attributes
-from cowfs.cli.output import human_size
+from cowfs.cli.output import human_size as _human_size
 from cowfs.model import Kind
 from cowfs.runs.below import Held
 from cowfs.runs.changes import METADATA, Change, ChangeClass, Difference, Version
 from cowfs.runs.escape import json_name, printable
 
+human_size: Final = lru_cache(_human_size)  # many files have the same size
 LETTERS: Final = {
     ChangeClass.ADDED: "A",
     ChangeClass.REMOVED: "D",
@@ -28,6 +31,7 @@ LETTERS: Final = {
     ChangeClass.RENAMED: "R",
     ChangeClass.TOUCHED: "t",
     ChangeClass.IDENTICAL: "=",
+    ChangeClass.PASSING: "x",
 }
 
 COLOURS: Final = {
@@ -84,6 +88,8 @@ def _rest(change: Change, held: Held | None, *, sizes: bool, values: bool = Fals
     target = ""
     if change.after is not None and change.after.kind is Kind.SYMLINK:
         target = f" -> {printable(change.after.target)}"
+    if not sizes and held is None and _is_plain(change):
+        return target
     notes = _notes(change, held, sizes=sizes, values=values)
     return f"{target} ({'; '.join(notes)})" if notes else target
 
@@ -91,6 +97,12 @@ def _rest(change: Change, held: Held | None, *, sizes: bool, values: bool = Fals
 def shown(path: bytes, kind: Kind) -> str:
     """A path for a person; a directory ends in a slash."""
     return printable(path + b"/" if kind is Kind.DIRECTORY and path != b"/" else path)
+
+
+def _is_plain(change: Change) -> bool:
+    """True for what most changes are: there is no more to say than that they came or went."""
+    plain = change.change is ChangeClass.ADDED or change.change is ChangeClass.REMOVED
+    return plain and change.link_to is None and not change.base_changed and not change.other_names
 
 
 def _notes(change: Change, held: Held | None, *, sizes: bool, values: bool) -> list[str]:

@@ -89,11 +89,14 @@ def selected(changes: list[Change], wants: Filter, below: Below, *, everything: 
 
     What went with a directory is looked at where the directory itself is not wanted, and with ``everything`` always.
     """
+    if wants == Filter() and not everything:
+        yield from changes
+        return
     for change in changes:
         found = wants(change)
         if found:
             yield change
-        if is_gone_directory(change) and (everything or (not found and wants != Filter())):
+        if is_gone_directory(change) and (everything or not found):
             yield from filter(wants, below.changes(change))
 
 

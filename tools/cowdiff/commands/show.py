@@ -40,6 +40,7 @@ GROUPS: Final = ("directory", "package", "process", "class", "kind")
     help="What this process, or a command with TEXT, and its children touched.",
 )
 @click.option("--all", "everything", is_flag=True, help="Each path that went with a removed directory, too.")
+@click.option("--passing", is_flag=True, help="What was created and removed again, too (by the journal).")
 @click.option("--count", is_flag=True, help="Say how much each removed directory held (reads those directories).")
 @click.option("--stat", is_flag=True, help="Say how many bytes each file has, and how many really differ; and the sum.")
 @click.option("--tree", "as_tree", is_flag=True, help="As a tree.")
@@ -56,6 +57,7 @@ def command(
     sizes: tuple[str, ...],
     process: str | None,
     everything: bool,
+    passing: bool,
     count: bool,
     stat: bool,
     as_tree: bool,
@@ -71,6 +73,7 @@ def command(
     A added      M modified           T replaced by another type
     D removed    m metadata only      t touched: only the times differ
     R renamed    = copied up, but the same
+    x passing: created and removed again (only with --passing)
     """
     from cowdiff.select import selected, wanted
 
@@ -81,7 +84,13 @@ def command(
     from cowfs.runs.trees import base_of
 
     with base_of(run) as before:
-        changes = scan(run, before, measure=stat or by is not None)
+        changes = scan(run, before, measure=stat or by is not None, removed_xattrs=as_json)
+        if passing or "x" in classes or "passing" in classes:
+            from cowdiff import journals
+            from cowfs.runs.changes import order
+
+            changes += journals.passing(run, [change.path for change in changes])
+            changes.sort(key=lambda change: order(change.path))
         below = Below(before, changes)
         found = selected(changes, wants, below, everything=everything)
         counting = (count or stat or by is not None) and not everything
