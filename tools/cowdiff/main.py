@@ -4,6 +4,7 @@ Without a command it is ``cowdiff list``. Importing this module costs click and 
 """
 
 import gc
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NoReturn
 import click
 
 from cowdiff.context import Context
-from cowfs import __version__, userns
+from cowfs import __version__
 from cowfs.cli.context import root_option
 from cowfs.cli.entry import run
 from cowfs.cli.group import LazyGroup
@@ -58,7 +59,10 @@ def cowdiff(ctx: click.Context, root: Path) -> int | None:
 
     RUN is a run's id, an unambiguous beginning of it, a name, or "last".
     """
-    userns.enter()  # who is not root reads in one what was run in one
+    if os.geteuid():
+        from cowfs import userns
+
+        userns.enter()  # who is not root reads in one what was run in one
     ctx.obj = Context(root)
     if ctx.invoked_subcommand is None:
         from cowdiff.commands.list import command
