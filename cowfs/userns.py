@@ -5,7 +5,6 @@ Used by the command lines (``enter``), and by whoever has to know that root may 
 users exist: those of /etc/subuid and /etc/subgid, given by newuidmap(1) and newgidmap(1), or nobody but root.
 """
 
-import ctypes
 import os
 from functools import cache
 from typing import Final
@@ -25,6 +24,8 @@ def enter() -> None:
     """
     if os.geteuid() == 0:
         return
+    import ctypes  # every start of every command would wait for it
+
     uid, gid = os.geteuid(), os.getegid()
     ranges = _delegated(uid)
     told, go = os.pipe()
