@@ -49,6 +49,28 @@ class Tree:
                 return None
             raise
 
+    def held(self, parent: Node, name: bytes) -> Node | None:
+        """As ``lookup``; the node stays as long as it is not released, and all above it."""
+        node = self.lookup(parent, name)
+        if node is not None:
+            node.lookups += 1
+        return node
+
+    def release(self, node: Node) -> None:
+        """Forget a node that was held, with all that is known of it."""
+        if node is not self.root:
+            self._overlay.forget(node, 1)
+
+    def places(self, node: Node | None) -> list[tuple[int, int]]:
+        """Where it is on disk, as (st_dev, st_ino): of a directory all its parts, the top one first."""
+        if isinstance(node, DirNode):
+            found = [part.stat_self() for part in node.parts]
+        else:
+            found = [
+                place[0].stat(place[1]) for place in (node and (node.upper or node.lower), node and node.data) if place
+            ]
+        return [(status.st_dev, status.st_ino) for status in found]
+
     def walk(self, path: bytes) -> Node | None:
         """The node at an absolute path."""
         node: Node | None = self.root

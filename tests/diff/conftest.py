@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from cowdiff.render import line
 
+from cowfs.cli.diffs.render import line
 from cowfs.model import Base, LayerInfo, Run
 from cowfs.runs.changes import Change
 from cowfs.runs.scan import scan

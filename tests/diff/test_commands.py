@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from cowdiff.render import LETTERS
 
+from cowfs.cli.diffs.render import LETTERS
 from cowfs.images.sources import resolve
 from cowfs.model import Run
 from cowfs.store import Store

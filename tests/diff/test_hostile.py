@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cowdiff.render import line
 
+from cowfs.cli.diffs.render import line
 from cowfs.errors import NotFound, StoreError
 from cowfs.runs.changes import Change, ChangeClass, Difference
 from cowfs.runs.scan import scan

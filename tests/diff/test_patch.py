@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cowdiff.patch import patch
 from cowdiff.select import Filter, selected
-from cowdiff.texts import Texts
 
+from cowfs.cli.diffs.patch import patch
+from cowfs.cli.diffs.texts import Texts
 from cowfs.model import Kind
 from cowfs.runs.below import Below
 from cowfs.runs.changes import Change, ChangeClass, Difference, Version

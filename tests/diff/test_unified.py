@@ -1,9 +1,10 @@
 """Unified hunks: applied to the old text they must make the new one."""
 
 import pytest
-from cowdiff.unified import hunks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cowfs.cli.diffs.unified import hunks
 
 TEXTS = st.lists(st.sampled_from([b"a", b"b", b"c", b"-x", b"+y", b"@@ z", b""]), max_size=30).map(b"\n".join)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cowdiff.attributes import acl, capabilities, differences
-from cowdiff.binary import changed_ranges
 
+from cowfs.cli.diffs.attributes import acl, capabilities, differences
+from cowfs.cli.diffs.binary import changed_ranges
 from cowfs.runs.content import Content, differing, ranges
 
 

@@ -6,9 +6,9 @@ Only paths that one of them changed are looked at, and what is below directories
 from collections.abc import Iterable, Iterator
 
 from cowfs.errors import UsageError
-from cowfs.model import Kind, Run
-from cowfs.runs.changes import Change, ChangeClass, Version, classify, differences, order
-from cowfs.runs.content import differing
+from cowfs.model import Run
+from cowfs.runs.changes import Change, ChangeClass, order
+from cowfs.runs.pairs import compared
 from cowfs.runs.scan import scan
 from cowfs.runs.trees import Tree, base_of
 
@@ -48,20 +48,4 @@ def _below(top: bytes, tree: Tree) -> Iterator[bytes]:
 
 
 def _compared(path: bytes, left: Tree, right: Tree) -> Change | None:
-    one, other = left.walk(path), right.walk(path)
-    old = left.version(one) if one is not None else None
-    new = right.version(other) if other is not None else None
-    if old is None or new is None:
-        verdict = classify(old, new, frozenset())
-        return Change(path, verdict, old, new) if verdict is not None else None
-    count = 0
-    if old.kind is new.kind is Kind.FILE and one is not None and other is not None:
-        with left.opened(one) as before, right.opened(other) as after:
-            count = differing(before, after, old.size, new.size)
-    differs = differences(_without_time(old), _without_time(new), same_content=not count)
-    verdict = classify(old, new, differs)
-    return Change(path, verdict, old, new, differs, differing=count) if verdict is not None else None
-
-
-def _without_time(version: Version) -> Version:
-    return version._replace(mtime_ns=0)
+    return compared(path, left, left.walk(path), right, right.walk(path))

@@ -15,7 +15,7 @@ from textual.widgets import Footer, Input, Static, TabbedContent, TabPane, Tree
 from textual.widgets.tree import TreeNode
 
 from cowdiff.browsing import Branch, Left
-from cowdiff.render import COLOURS, LETTERS
+from cowfs.cli.diffs.render import COLOURS, LETTERS
 from cowfs.cli.output import human_size
 from cowfs.model import Kind
 from cowfs.runs.escape import printable

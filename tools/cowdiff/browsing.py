@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from cowdiff.commands.blame import blame_lines
 from cowdiff.journals import history_of
-from cowdiff.render import details, shown
 from cowdiff.summary import Row, sizes, total
-from cowdiff.texts import Texts
+from cowfs.cli.diffs.render import details, shown
+from cowfs.cli.diffs.texts import Texts
 from cowfs.errors import NotFound
 from cowfs.journal.history import History
 from cowfs.model import Run

@@ -16,9 +16,9 @@ from importlib import resources
 from typing import Any, Final
 
 from cowdiff.journals import command_of, name_of
-from cowdiff.render import LETTERS, details
 from cowdiff.summary import Row, sizes
-from cowdiff.texts import Texts
+from cowfs.cli.diffs.render import LETTERS, details
+from cowfs.cli.diffs.texts import Texts
 from cowfs.journal.history import History, by_process
 from cowfs.journal.reader import Change as Deed
 from cowfs.journal.reader import Process, Reader

@@ -1,23 +1,18 @@
 """Which changes a command is about: by path, class, kind and size. Pure, but for what is read of removed directories.
 
-A PATH without ``*?[`` is that path and all below it. One with them is a shell pattern in which ``*`` stands for a slash
-as well: of the name where it has no slash, else of the whole path. A renamed path is found by its old name, too.
+A PATH is as in ``cowfs.runs.patterns``. A renamed path is found by its old name, too.
 """
 
-import fnmatch
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
-from cowdiff.render import LETTERS
+from cowfs.cli.diffs.render import LETTERS
 from cowfs.errors import UsageError
 from cowfs.model import Kind
 from cowfs.runs.below import Below, is_gone_directory
 from cowfs.runs.changes import Change, ChangeClass
+from cowfs.runs.patterns import matcher
 from cowfs.store.quantities import size
-
-_GLOB: Final = re.compile(rb"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ def wanted(
         else:
             largest = size(text[1:])
     return Filter(
-        tuple(_matcher(path) for path in paths),
+        tuple(matcher(path) for path in paths),
         frozenset(map(_class, classes)),
         frozenset(Kind(kind) for kind in kinds),
         smallest,
@@ -107,14 +102,3 @@ def _class(text: str) -> ChangeClass:
             return known
     names = ", ".join(f"{letter} or {known.value}" for known, letter in LETTERS.items())
     raise UsageError(f"no class of changes is called {text!r}: {names}")
-
-
-def _matcher(path: bytes) -> Callable[[bytes], bool]:
-    if not _GLOB.search(path):
-        top = b"/" + path.strip(b"/")
-        below = top.rstrip(b"/") + b"/"
-        return lambda name: name == top or name.startswith(below)
-    matches = re.compile(fnmatch.translate(path.decode("latin-1")).encode("latin-1")).match
-    if b"/" in path:
-        return lambda name: matches(name) is not None or (not path.startswith(b"/") and matches(name[1:]) is not None)
-    return lambda name: matches(name.rpartition(b"/")[2]) is not None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from cowdiff.render import LETTERS
+from cowfs.cli.diffs.render import LETTERS
 from cowfs.cli.output import human_size
 from cowfs.model import Kind
 from cowfs.runs.below import Held

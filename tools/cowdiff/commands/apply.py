@@ -4,7 +4,8 @@ import sys
 
 import click
 
-from cowdiff.context import Context, painter, write
+from cowdiff.context import Context
+from cowfs.cli.terminal import painter, write
 
 
 @click.command("apply")
@@ -20,8 +21,8 @@ def command(context: Context, token: str, paths: tuple[bytes, ...], yes: bool) -
     "cowdiff undo RUN" gives everything back.
     """
     from cowdiff.apply.application import application, target_of
-    from cowdiff.render import COLOURS, line
     from cowdiff.select import wanted
+    from cowfs.cli.diffs.render import COLOURS, line
     from cowfs.errors import UsageError
 
     run = context.find(token)

@@ -4,7 +4,8 @@ import json
 
 import click
 
-from cowdiff.context import Context, painter, write
+from cowdiff.context import Context
+from cowfs.cli.terminal import painter, write
 
 
 @click.command("diff")
@@ -16,10 +17,10 @@ from cowdiff.context import Context, painter, write
 def command(context: Context, first: str, second: str, text: bool, as_json: bool) -> int:
     """List what differs between the trees that two runs left; times do not count. Exit status 1 if something does."""
     from cowdiff.between import between
-    from cowdiff.commands.text import show_patches
-    from cowdiff.render import COLOURS, line
-    from cowdiff.render import as_json as to_json
-    from cowdiff.texts import Texts
+    from cowfs.cli.diffs.patches import show_patches
+    from cowfs.cli.diffs.render import COLOURS, line
+    from cowfs.cli.diffs.render import as_json as to_json
+    from cowfs.cli.diffs.texts import Texts
     from cowfs.runs.trees import left_by
 
     one, other = context.find(first), context.find(second)

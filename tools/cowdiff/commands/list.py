@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cowdiff.context import Context, on_terminal
+from cowdiff.context import Context
+from cowfs.cli.terminal import on_terminal
 
 if TYPE_CHECKING:
     from cowfs.model import Run

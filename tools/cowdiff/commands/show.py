@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cowdiff.context import Context, painter, write
+from cowdiff.context import Context
+from cowfs.cli.terminal import painter, write
 
 if TYPE_CHECKING:
     from cowdiff.summary import Key
@@ -112,8 +113,8 @@ def _touched(run: "Run", process: str | None) -> frozenset[bytes] | None:
 
 
 def _lines(rows: "Counted", as_tree: bool, stat: bool) -> Iterator[str]:
-    from cowdiff.render import COLOURS, line, tree
     from cowdiff.summary import Row, total
+    from cowfs.cli.diffs.render import COLOURS, line, tree
 
     paint = painter()
     sum_of_all = Row()
@@ -134,7 +135,7 @@ def _lines(rows: "Counted", as_tree: bool, stat: bool) -> Iterator[str]:
 
 
 def _json(rows: "Counted") -> Iterator[str]:
-    from cowdiff.render import as_json
+    from cowfs.cli.diffs.render import as_json
 
     for change, held in rows:
         yield json.dumps(as_json(change, held)) + "\n"

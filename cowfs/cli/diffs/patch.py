@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from cowdiff.render import line, metadata_words
-from cowdiff.unified import hunks
+from cowfs.cli.diffs.render import line, metadata_words
+from cowfs.cli.diffs.unified import hunks
 from cowfs.model import Kind
 from cowfs.runs.changes import Change, ChangeClass, Difference, Version
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Final
 
-from cowdiff.context import on_terminal
+from cowfs.cli.terminal import on_terminal
 
 _DEFAULT: Final = "less"
 _LESS: Final = "FRX"  # what fits is only printed; colours; the screen is left as it is: git's choice

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from cowdiff.binary import changed_ranges, kind_of
-from cowdiff.patch import LIMIT, has_same_content, is_text, patch
+from cowfs.cli.diffs.binary import changed_ranges, kind_of
+from cowfs.cli.diffs.patch import LIMIT, has_same_content, is_text, patch
 from cowfs.model import Kind
 from cowfs.runs.changes import Change, ChangeClass, Version
 from cowfs.runs.trees import Tree

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from cowdiff import attributes
+from cowfs.cli.diffs import attributes
 from cowfs.cli.output import human_size as _human_size
 from cowfs.model import Kind
 from cowfs.runs.below import Held

@@ -1,0 +1,1 @@
+"""Changes as a person or a program reads them: lines, trees, JSON, patches. Used by ``cowfs diff`` and cowdiff."""
