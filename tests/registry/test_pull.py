@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.images import model
 from tests.images.layouts import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -20,6 +21,7 @@ from tests.images.layouts import (
     packed,
 )
 from tests.images.tars import DIRECTORY, entry, tar
+from tests.images.test_unpack import everything, same
 from tests.registry.conftest import Commands
 from tests.support.registry import Registry, Request
 
@@ -43,6 +45,19 @@ def test_layers_arrive(cowfs: Commands, registry: Registry, layout: Layout, how:
     assert (cowfs.layer(digest(THREE)) / "three").read_bytes() == b"3"
     assert cowfs.names("staging") == cowfs.names("locks") or cowfs.names("locks") == ["store"]
     assert not [name for name in cowfs.names("blobs/sha256") if name.endswith(".part")]
+
+
+def test_what_unpackers_get_wrong_arrives_as_an_independent_reader_has_it(
+    cowfs: Commands, registry: Registry, layout: Layout
+) -> None:
+    """Through the kernel's overlayfs over our layers: types, modes, owners, times, links, attributes and bytes."""
+    layers = everything()
+    layout.image(*layers, how=["gzip", "zstd", "none", "gzip"])
+    registry.add(layout.path)
+    cowfs.pull(f"{registry.name}/image:image")
+    # a layer that holds nothing must not give its root to the merge
+    directories = [cowfs.layer(digest(layer)) for layer in layers if layer != tar()]
+    same(model.kernel_view(directories[::-1]), model.merged(layers))
 
 
 def docker_image(layout: Layout) -> dict[str, object]:
