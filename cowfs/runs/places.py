@@ -14,7 +14,7 @@ from cowfs import ondisk, userns
 from cowfs.errors import StoreError
 from cowfs.layers import origin, syscalls
 from cowfs.layers.directory import DescriptorCache, Directory, Layer
-from cowfs.layers.marks import Marks, get_optional
+from cowfs.layers.marks import ABSENT, Marks, get_optional
 from cowfs.runs.changes import Version, Xattrs
 
 Place = tuple[Directory, bytes]
@@ -37,6 +37,8 @@ class Entry(NamedTuple):
     @property
     def origin(self) -> Handle | None:
         """The handle of the file that this was copied up from."""
+        if not self.marks:
+            return None
         known = origin.decode(self.marks.get(ondisk.ORIGIN, b""))
         return (known.handle_type, known.handle) if known else None
 
@@ -78,20 +80,23 @@ def path_of(place: Place) -> bytes:
 def read(place: Place) -> Entry:
     """What is at a place, and its marks. OSError where nothing is."""
     directory, name = place
-    status = directory.stat(name)
-    marks, xattrs = _attributes(path_of(place))
+    status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    path = path_of(place)
+    try:
+        marks, xattrs = _attributes(path) if os.listxattr(path, follow_symlinks=False) else (_NO_MARKS, ())
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise
+        marks, xattrs = _NO_MARKS, ()
     target = os.readlink(name, dir_fd=directory.fd) if stat.S_ISLNK(status.st_mode) else b""
     return Entry(Version.of_status(status, target, xattrs), (status.st_dev, status.st_ino), marks)
 
 
 def _attributes(path: bytes) -> tuple[dict[bytes, bytes], Xattrs]:
     """The marks by their short names, and everybody else's attributes as they are called inside."""
-    names = _MARKS.names(path, follow=False)
-    if not names:
-        return _NO_MARKS, ()
     marks: dict[bytes, bytes] = {}
     xattrs: list[tuple[bytes, bytes]] = []
-    for stored in names:
+    for stored in _MARKS.names(path, follow=False):
         value = get_optional(path, stored)
         shown = _MARKS.shown(stored)
         if value is None:  # gone meanwhile

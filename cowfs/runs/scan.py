@@ -75,6 +75,9 @@ class _Comparison:
 
     def change(self, item: Found) -> Change | None:
         """What became of one pair; None where nothing did."""
+        if item.node is None and item.overwrote is None and item.moved_from is None:  # as most
+            link, others = item.link_to, item.other_names
+            return Change(item.path, ChangeClass.ADDED, None, item.entry.version, link_to=link, other_names=others)
         before = self.before
         old = before.version(item.node) if item.node else None
         new = item.entry.version

@@ -155,6 +155,10 @@ class Walk:
 
     def _file(self, item: _Item, found: Found) -> None:
         marks = found.entry.marks
+        if not marks:  # as most: nothing leads to the base
+            item.found.entries_changed = True
+            self.found.append(found)
+            return
         if ondisk.REDIRECT in marks:
             self._redirect(item, found, marks[ondisk.REDIRECT])
         if ondisk.METACOPY in marks:
