@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cowfs.options import MountOptions
 
 _LIVE: Final = b"\0"
+_PF_EXITING: Final = 4  # include/linux/sched.h, in the ninth field of proc_pid_stat(5)
 _PATIENCE: Final = 5.0  # seconds to end by itself once nothing is mounted any more
 _NUDGE: Final = 2.0  # seconds more after SIGTERM
 _LOG_LIMIT: Final = 4096
@@ -89,6 +90,14 @@ class FileSystem:
         if not self._ended:
             self._ended = os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
         return self._ended
+
+    def is_ending(self) -> bool:
+        """Has it ended, or begun to? The mount is dead from the moment on that its files are closed."""
+        if self.has_ended():
+            return True
+        with open(f"/proc/{self.pid}/stat", "rb") as status:
+            flags = int(status.read().rpartition(b")")[2].split()[6])
+        return bool(flags & _PF_EXITING)
 
     def stop(self) -> None:
         """Unmount and wait for the process. Leaves neither, whatever state they are in. May be called twice."""

@@ -54,7 +54,7 @@ class Monitor:
                 self._pass_on(number)
             if self._relay:
                 self._relay.move(ready)
-        if self._filesystem and self._is_stranded():  # and the command has ended, maybe, for want of it
+        if self._filesystem and self._filesystem.is_ending():  # and the command has ended, maybe, for want of it
             raise MountError(f"the file system process ended before the command{self._filesystem.complaint()}")
         assert self._container.status is not None
         return 128 + self._killed_by if self._killed_by else self._container.status

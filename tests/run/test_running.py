@@ -222,14 +222,14 @@ def test_stop_by_signal_and_time(
 
 def test_stop_of_several_says_which_are_not_there(cowrun: Any, other: Any) -> None:
     cowrun.run("--name", "gone", cowrun.root, "true")
-    cowrun.start_ready(IDLE, "--name", "b")
-    done = other("stop", "a", "gone", "b")
-    assert (done.returncode, done.stdout) == (1, "b\n")
+    cowrun.start_ready(IDLE, "--name", "young")
+    done = other("stop", "nobody", "gone", "young")  # no names that an id could begin with
+    assert (done.returncode, done.stdout) == (1, "young\n")
     assert done.stderr.splitlines() == [
-        "cowrun: no run 'a' is going (cowrun ps lists them)",
+        "cowrun: no run 'nobody' is going (cowrun ps lists them)",
         f"cowrun: run {cowrun.runs[1].id} is over",
     ]
-    assert other("kill", "-s", "NOPE", "b").returncode == 125
+    assert other("kill", "-s", "NOPE", "young").returncode == 125
 
 
 def test_an_image_called_like_a_command_is_reached_by_run(cowrun: Any) -> None:
