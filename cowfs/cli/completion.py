@@ -32,7 +32,7 @@ def prepare(command: click.Command, more: Iterable[str] = ()) -> None:
         shown = parameter.metavar or (parameter.name or "").upper()
         if "RUN" in shown:
             parameter.type = _Names(_runs)
-        elif "IMAGE" in shown:
+        elif "IMAGE" in shown or "SOURCE" in shown:
             parameter.type = _Names(lambda root: (*more, *_images(root)))
 
 

@@ -246,5 +246,6 @@ def test_l14_a_signal_at_any_moment_of_the_start_leaves_no_network(cowrun: Any, 
             process.wait(10)
             wait_until(lambda: not cowrun.processes(), 5)
             wait_until(lambda found=serving: not any(map(_lives, found)), 5)
+        assert cowrun.run(cowrun.root, "true").returncode == 0  # puts away what a killed one was building
 
     outside(check)
