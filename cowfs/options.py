@@ -6,6 +6,8 @@ Only command lines build one; the file system reads it and never looks at the en
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cowfs.model import LayerInfo
+
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
@@ -31,6 +33,7 @@ class MountOptions:
     allow_dev: bool = False
     journal: Path | None = None  # the file in which every change is recorded (cowfs.journal)
     each_write: bool = False  # there every write, too: no passthrough then
+    apart: tuple[LayerInfo, ...] = ()  # instead of lowers: all layers of an image, bottom first, shown one by one
     source: str = "cowfs"  # the first field of /proc/mounts
     transport: str = "auto"  # "auto", "plain", or a list of levers as cowfs.fuse.transport documents
 

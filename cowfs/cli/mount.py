@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,12 +11,16 @@ from cowfs.cli.context import Context
 from cowfs.errors import UsageError
 from cowfs.ondisk import TRANSPORT_ENV
 
+if TYPE_CHECKING:
+    from cowfs.model import Base
+
 
 @click.command()
 @click.argument("words", metavar="SOURCE... MOUNTPOINT", nargs=-1, required=True)
 @click.option("--upper", type=click.Path(path_type=Path), help="Directory that takes the changes; needs --work.")
 @click.option("--work", type=click.Path(path_type=Path), help="Empty directory on the same file system as --upper.")
 @click.option("--read-only", is_flag=True, help="Show --upper with the rest, and refuse changes.")
+@click.option("--layers", "apart", is_flag=True, help="Show merged, layers/NN-ID, upto/NN and history of one SOURCE.")
 @click.option(
     "--journal", metavar="FILE", type=click.Path(path_type=Path), help="Append to FILE who changed what, and when."
 )
@@ -31,6 +36,7 @@ def command(
     upper: Path | None,
     work: Path | None,
     read_only: bool,
+    apart: bool,
     journal: Path | None,
     trace_writes: bool,
     foreground: bool,
@@ -42,6 +48,7 @@ def command(
     docker:NAME, podman:NAME or run:ID; SOURCE@N ends at its layer N.
     """
     from cowfs.fuse import mountpoints, serve
+    from cowfs.model import shown_layers
     from cowfs.options import MountOptions
 
     *sources, last = words
@@ -54,17 +61,20 @@ def command(
         raise UsageError("--journal records changes: it needs --upper, and not --read-only")
     if trace_writes and journal is None:
         raise UsageError("--trace-writes goes into a journal: it needs --journal")
+    if apart and (upper is not None or len(sources) != 1):
+        raise UsageError("--layers shows the layers of one SOURCE, and takes no --upper")
     mountpoints.check_root()
     serve.check_device()
     mountpoints.check_mountpoint(mountpoint, empty=True)
     with ExitStack() as leases:  # the layers stay as long as the file system process, which holds them, too
-        lowers, live, hidden = _layers(context, tuple(sources), leases)
+        bases, hidden = _bases(context, tuple(sources), leases)
         options = MountOptions(
-            lowers=lowers,
+            lowers=tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers))),
+            apart=bases[0].layers if apart else (),
             upper=upper and upper.absolute(),
             work=work and work.absolute(),
             read_only=read_only,
-            live_lower=live,
+            live_lower=any(base.live for base in bases),
             hidden=hidden,
             userxattr=not userns.is_root_of_machine(),
             journal=journal and journal.absolute(),
@@ -78,12 +88,10 @@ def command(
             serve.start(options, mountpoint.absolute(), detach=True)
 
 
-def _layers(
-    context: Context, sources: tuple[str, ...], leases: ExitStack
-) -> tuple[tuple[Path, ...], bool, frozenset[Path]]:
+def _bases(context: Context, sources: tuple[str, ...], leases: ExitStack) -> "tuple[list[Base], frozenset[Path]]":
+    """What the sources are, and which directories of theirs appear empty."""
     from cowfs.images.host import hidden_directories
     from cowfs.images.inspected import inspected
-    from cowfs.model import shown_layers
 
     with context.store() as store:
         bases = [inspected(source, store) for source in sources]
@@ -92,5 +100,4 @@ def _layers(
         hidden = {path for base in bases for path in base.hidden}
         if any(base.host for base in bases):
             hidden |= hidden_directories(store)
-    lowers = tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers)))
-    return lowers, any(base.live for base in bases), frozenset(hidden)
+    return bases, frozenset(hidden)

@@ -51,7 +51,7 @@ class Session:
         self._failure: BaseException | None = None
         self._state: Path | None = None
         self._begun = False  # libfuse has a session
-        self._overlay = Overlay(options)
+        self._overlay = _overlay(options)
         self._operations, self._journal = self._begin_operations(options)
         try:
             self._prepare_library()
@@ -243,6 +243,14 @@ class Session:
                         log.error("what was written did not reach the disk within %d s", _WRITE_BACK)
                         faulthandler.dump_traceback()
                 pyfuse3.terminate()
+
+
+def _overlay(options: MountOptions) -> Overlay:
+    if not options.apart:
+        return Overlay(options)
+    from cowfs.views.layered import Layered  # rare, and a start must not pay for it
+
+    return Layered(options)
 
 
 def _mount_options(options: MountOptions) -> set[str]:

@@ -3,8 +3,8 @@
     explain     one path: what each layer says of it, why it is not there, where links lead
     survey      all paths of all layers, in order, each with what every layer has there
     waste       bytes that no one can see
-    attributes  a merged tree whose files say where they come from
     layered     merged, each layer, and the states in between, as one tree
+    whiteouts   one layer by itself, its deletions visible
 
 The layers may be hostile. Nothing here prints or writes.
 """
