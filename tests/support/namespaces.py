@@ -38,9 +38,12 @@ def own_mounts() -> None:
         check(libc.mount(b"/", b"/", None, ctypes.c_ulong(MS_BIND | MS_REC), None))
         os.chroot("/..")  # "/" is what lies below the new mount, ".." looks at what is mounted
     if is_chroot:
-        os.chdir("/")
+        ours = os.open("/", os.O_PATH)
+        check(libc.setns(namespace, CLONE_NEWNS))  # the root that is to go must be the one that we are in
+        os.fchdir(ours)
         check(libc.pivot_root(b".", b"."))  # pivot_root(2): the old root lies on the new one
         check(libc.umount2(b".", MNT_DETACH))
+        os.close(ours)
     os.chdir(here)
     os.close(root)
     os.close(namespace)
