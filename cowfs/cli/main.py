@@ -17,6 +17,7 @@ from cowfs.cli.group import LazyGroup
 COMMANDS = {
     "mount": "Mount the merge of layers, read-only or with an upper.",
     "umount": "Unmount what mount made.",
+    "mounts": "List what is mounted.",
     "info": "Say what this machine can do, and what a mount uses of it.",
     "layers": "List the layers of an image, from the bottom.",
     "explain": "Say which layer supplies a path, and what hides below it.",

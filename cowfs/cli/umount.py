@@ -4,14 +4,21 @@ from pathlib import Path
 
 import click
 
+from cowfs.errors import UsageError
+
 
 @click.command()
-@click.argument("targets", metavar="MOUNTPOINT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("targets", metavar="MOUNTPOINT...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--all", "everything", is_flag=True, help="All that cowfs mounts lists.")
 @click.option("--lazy", is_flag=True, help="Detach now, end when the last user leaves.")
-def command(targets: tuple[Path, ...], lazy: bool) -> None:
+def command(targets: tuple[Path, ...], everything: bool, lazy: bool) -> None:
     """Unmount each MOUNTPOINT that cowfs mounted. The upper keeps the changes, and is whole when this returns."""
     from cowfs.fuse import mountpoints, serve, state
 
+    if bool(targets) == everything:
+        raise UsageError("which mount? name a MOUNTPOINT, or --all (cowfs mounts lists them)")
+    if everything:
+        targets = tuple(mount.mountpoint for mount in reversed(mountpoints.mounted()))
     for mountpoint in targets:
         mountpoints.check_mounted(mountpoint)
         server = None if lazy else state.server_of(mountpoint)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from cowfs import userns
 from cowfs.errors import MountError, PrivilegeError, UsageError
@@ -44,6 +45,26 @@ def device_at(mountpoint: Path) -> int | None:
     """
     _, device = _topmost(mountpoint)
     return device
+
+
+class Mounted(NamedTuple):
+    """One mount of ours."""
+
+    mountpoint: Path
+    source: str
+    access: str  # "ro" or "rw"
+
+
+def mounted() -> list[Mounted]:
+    """The mounts of ours that this process sees, the oldest first."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        before, _, after = line.partition(b" - ")
+        where, kind, source = before.split(b" ")[4], *after.split(b" ")[:2]
+        access = "rw" if b"rw" in after.split(b" ")[2].split(b",") else "ro"
+        if kind == TYPE.encode():
+            found.append(Mounted(Path(os.fsdecode(_unescaped(where))), os.fsdecode(_unescaped(source)), access))
+    return found
 
 
 def _topmost(mountpoint: Path) -> tuple[bytes, int | None]:
