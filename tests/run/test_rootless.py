@@ -28,6 +28,7 @@ MS_BIND, MNT_DETACH = 0x1000, 2
 UID = 23456
 PLACE = Path("/mnt")  # everybody may enter it: the directory of the tests is root's
 PROJECT = Path(__file__).parents[2]
+INTERPRETER = os.path.realpath(sys.executable)  # the environment may lie where only root can go
 DEVICES = {"fuse": (10, 229), "net/tun": (10, 200)}
 MAIN = "from {0}.main import main; main()"
 
@@ -39,7 +40,7 @@ class Person(NamedTuple):
 
     def line(self, program: str, *arguments: str) -> list[str]:
         """A command line of one of our programs."""
-        return [sys.executable, "-c", MAIN.format(program), *arguments]
+        return [INTERPRETER, "-c", MAIN.format(program), *arguments]
 
     @property
     def options(self) -> dict[str, Any]:
