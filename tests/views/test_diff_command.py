@@ -1,6 +1,6 @@
 """``cowfs diff``: lines, patches, and all paths against an independent reading of the tars."""
 
-import random
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from tests.images.layouts import Layout
 from tests.views.conftest import Cowfs, records
 from tests.views.model import model, random_layers
 
-SEED = random.randrange(1 << 30)
+SEED = int(os.environ.get("SEED", "1"))  # the first of a few; another one looks elsewhere
 
 
 def test_lines(cowfs_: Cowfs, image: str) -> None:

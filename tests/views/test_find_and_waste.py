@@ -1,6 +1,6 @@
 """``cowfs find``, ``waste`` and ``explain`` against an independent reading of the layers' tars."""
 
-import random
+import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.images.tars import HARD_LINK, entry, tar, whiteout
 from tests.views.conftest import Cowfs, records
 from tests.views.model import model, random_layers
 
-SEED = random.randrange(1 << 30)
+SEED = int(os.environ.get("SEED", "1"))  # the first of a few; another one looks elsewhere
 
 
 def test_find_shows_layer_size_mode_and_kind(cowfs_: Cowfs, image: str) -> None:

@@ -1,7 +1,7 @@
 """``cowfs mount --layers``: each layer against its tar, each state in between against the kernel's overlayfs."""
 
 import json
-import random
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from tests.images.layouts import Layout
 from tests.views.conftest import Cowfs, records
 from tests.views.model import model, random_layers
 
-SEED = random.randrange(1 << 30)
+SEED = int(os.environ.get("SEED", "1"))  # the first of a few; another one looks elsewhere
 
 MAIN = "from cowfs.cli.main import main; main()"
 
