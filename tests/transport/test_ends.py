@@ -156,12 +156,12 @@ def test_a_busy_mount_ends_all_the_same(tmp_path, transport):
 
 
 def connections(top):
-    """The FUSE connections of this machine, by device number."""
+    """The FUSE connections of this machine: device number -> what tells it from a later one of the same number."""
     control = top / "control"
     control.mkdir(exist_ok=True)
     if not any(control.iterdir()):
         assert ctypes.CDLL(None).mount(b"none", os.fsencode(control), b"fusectl", ctypes.c_ulong(0), None) == 0
-    return control, set(os.listdir(control))
+    return control, {entry.name: entry.inode() for entry in os.scandir(control)}
 
 
 @BOTH
@@ -170,13 +170,13 @@ def test_a_kill_leaves_no_connection(tmp_path, transport):
         mount = Mount(tmp_path, transport)
         mount.start()
         number = str(os.minor(os.stat(mount.merged).st_dev))
-        assert number in connections(tmp_path)[1]
+        inode = connections(tmp_path)[1][number]
         os.kill(mount.pid, signal.SIGKILL)
         os.waitpid(mount.pid, 0)
-        return number
+        return number, inode
 
-    number = in_child(killed)
-    assert number not in in_child(lambda: list(connections(tmp_path)[1]))
+    number, inode = in_child(killed)
+    assert in_child(lambda: connections(tmp_path)[1]).get(number) != inode
 
 
 @BOTH
