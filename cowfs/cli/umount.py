@@ -1,5 +1,6 @@
 """``cowfs umount``: end mounts."""
 
+import os
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from cowfs.errors import UsageError
 @click.option("--lazy", is_flag=True, help="Detach now, end when the last user leaves.")
 def command(targets: tuple[Path, ...], everything: bool, lazy: bool) -> None:
     """Unmount each MOUNTPOINT that cowfs mounted. The upper keeps the changes, and is whole when this returns."""
+    from cowfs import processes
     from cowfs.fuse import mountpoints, serve, state
 
     if bool(targets) == everything:
@@ -24,4 +26,5 @@ def command(targets: tuple[Path, ...], everything: bool, lazy: bool) -> None:
         server = None if lazy else state.server_of(mountpoint)
         serve.unmount(mountpoint, lazy=lazy)
         if server is not None:
-            state.wait_for_end(server)
+            processes.wait(server, None)  # it makes files whole
+            os.close(server)

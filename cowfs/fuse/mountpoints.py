@@ -57,26 +57,41 @@ class Mounted(NamedTuple):
 
 def mounted() -> list[Mounted]:
     """The mounts of ours that this process sees, the oldest first."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        before, _, after = line.partition(b" - ")
-        where, kind, source = before.split(b" ")[4], *after.split(b" ")[:2]
-        access = "rw" if b"rw" in after.split(b" ")[2].split(b",") else "ro"
-        if kind == TYPE.encode():
-            found.append(Mounted(Path(os.fsdecode(_unescaped(where))), os.fsdecode(_unescaped(source)), access))
-    return found
+    return [
+        Mounted(Path(os.fsdecode(line.where)), os.fsdecode(line.source), "rw" if b"rw" in line.options else "ro")
+        for line in _table()
+        if line.kind == TYPE.encode()
+    ]
 
 
 def _topmost(mountpoint: Path) -> tuple[bytes, int | None]:
     """File system type and device number of the mount that hides the others on ``mountpoint``."""
     wanted = os.fsencode(mountpoint)
-    for line in reversed(Path("/proc/self/mountinfo").read_bytes().splitlines()):
+    for line in reversed(_table()):
+        if line.where == wanted:
+            major, minor = line.device.split(b":")
+            return line.kind, os.makedev(int(major), int(minor))
+    return b"", None
+
+
+class _Line(NamedTuple):
+    """One of the kernel's table of mounts (proc_pid_mountinfo(5))."""
+
+    device: bytes
+    where: bytes
+    kind: bytes
+    source: bytes
+    options: list[bytes]  # the file system's, not the mount's
+
+
+def _table() -> list[_Line]:
+    lines = []
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         before, _, after = line.partition(b" - ")
         _, _, device, _, where, *_ = before.split(b" ")
-        if _unescaped(where) == wanted:
-            major, minor = device.split(b":")
-            return after.split(b" ")[0], os.makedev(int(major), int(minor))
-    return b"", None
+        kind, source, options, *_ = after.split(b" ")
+        lines.append(_Line(device, _unescaped(where), kind, _unescaped(source), options.split(b",")))
+    return lines
 
 
 def _unescaped(field: bytes) -> bytes:

@@ -19,12 +19,12 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, In
 from cowfs.fuse import convert
 from cowfs.fuse.backings import FIRST_DIRECTORY, Backings
 from cowfs.fuse.errnos import immediate, waiting
+from cowfs.linux import ACL_ACCESS
 from cowfs.overlay import Caller, DirNode, Handle, Node, Overlay
 from cowfs.overlay.parts import NAME_MAX
 
 log = logging.getLogger(__name__)
 
-_ACCESS_ACL: Final = b"system.posix_acl_access"
 _IN_THREAD: Final = 1 << 20  # bytes: a copy that may take longer than a few milliseconds
 
 
@@ -182,7 +182,7 @@ class Operations(pyfuse3.Operations):
     def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
         node = self._table[inode]
         self.overlay.setxattr(node, name, value)
-        if name == _ACCESS_ACL and ctx.uid and not self._in_group(node, ctx):
+        if name == ACL_ACCESS and ctx.uid and not self._in_group(node, ctx):
             self.overlay.drop_setgid(node)
 
     def _in_group(self, node: Node, ctx: RequestContext) -> bool:

@@ -20,12 +20,12 @@ from cowfs.errors import CowfsError, MountError, PrivilegeError
 from cowfs.fuse.transport import Levers, handshake, wanted
 from cowfs.fuse.transport.library import Library
 from cowfs.options import MountOptions
+from cowfs.processes import die_with
 
 if TYPE_CHECKING:
     from cowfs.fuse.session import Session
 
 DEVICE: Final = "/dev/fuse"
-_PR_SET_PDEATHSIG: Final = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT: Final = 8 << 20  # bytes
 _LIVE: Final = b"\0"
@@ -122,9 +122,7 @@ def _child(options: MountOptions, mountpoint: Path, said: int, caller: int | Non
             os.setsid()
             _close_strangers()
         else:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != caller:
-                os._exit(status)  # it ended before the kernel was told
+            die_with(caller)
         _stand_alone(log)
         serve(options, mountpoint, said)
         status = 0

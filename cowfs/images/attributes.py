@@ -10,11 +10,8 @@ everything else                      dropped: security.selinux, system.nfs4_acl 
 import struct
 
 from cowfs import userns
+from cowfs.linux import ACL_ACCESS, ACL_DEFAULT, CAPABILITY
 from cowfs.ondisk import ESCAPE, OVERLAY_TRUSTED, OVERLAY_USER
-
-CAPABILITY = b"security.capability"
-ACL_ACCESS = b"system.posix_acl_access"
-ACL_DEFAULT = b"system.posix_acl_default"
 
 _KEPT = (b"user.", b"trusted.")
 _VFS_CAP_REVISION_2 = 0x02000000  # linux/capability.h

@@ -24,6 +24,7 @@ from cowfs.images.directories import Directories, Directory, is_opaque, is_white
 from cowfs.images.paths import Mark, Place
 from cowfs.images.tarheader import BadTar
 from cowfs.images.tarstream import Entry, TarReader, Type
+from cowfs.linux import ACL_DEFAULT
 from cowfs.ondisk import WHITEOUT_RDEV
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,7 +84,7 @@ class _Unpacker:
                     self._directories.date_root(entry.mtime_ns)
                 self._add(entry)
             for path, value in self._default_acls.items():
-                os.setxattr(self._directories.existing(path).fd, attributes.ACL_DEFAULT, value)
+                os.setxattr(self._directories.existing(path).fd, ACL_DEFAULT, value)
         except BaseException:
             self._directories.abandon()
             raise
@@ -157,7 +158,7 @@ class _Unpacker:
         os.fchown(directory.fd, entry.uid, entry.gid)
         os.fchmod(directory.fd, entry.mode)
         for name, value in attributes.stored(entry.xattrs, data=True).items():
-            if name == attributes.ACL_DEFAULT:
+            if name == ACL_DEFAULT:
                 self._default_acls[place.path] = value
             else:
                 os.setxattr(directory.fd, name, value)

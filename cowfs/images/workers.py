@@ -11,7 +11,6 @@ nothing that is wrong then. The terminal's ^C is for the parent alone.
 """
 
 import contextlib
-import ctypes
 import os
 import pickle
 import selectors
@@ -24,12 +23,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
 from cowfs.errors import StoreError
+from cowfs.processes import die_with
 
 Result = TypeVar("Result")
 Tell = Callable[[int], None]
 
 _HEAD = struct.Struct("<I")
-_PR_SET_PDEATHSIG = 1
 _CHUNK = 64 << 10
 
 
@@ -158,9 +157,7 @@ def _become_worker(parent: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with(parent)
 
 
 def _portable(error: Exception) -> Exception:

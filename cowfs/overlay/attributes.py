@@ -11,14 +11,15 @@ from typing import Final
 
 from cowfs.layers import syscalls
 from cowfs.layers.marks import ABSENT
-from cowfs.overlay.copy_up import CAPABILITY, Content
+from cowfs.linux import ACL_ACCESS, ACL_DEFAULT, CAPABILITY
+from cowfs.overlay.copy_up import Content
 from cowfs.overlay.create import ROOT, Caller
 from cowfs.overlay.parts import error
 from cowfs.overlay.rename import Rename
 from cowfs.state.nodes import DirNode, Node
 
 SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
-_ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
+_ACLS: Final = frozenset({ACL_ACCESS, ACL_DEFAULT})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from cowfs.layers import data, origin, syscalls
 from cowfs.layers.directory import Directory
 from cowfs.layers.marks import get_optional
 from cowfs.layers.upper import Upper
+from cowfs.linux import CAPABILITY
 from cowfs.overlay.parts import error
 from cowfs.overlay.status import Status
 from cowfs.state.nodes import DirNode, Node, Place
@@ -26,7 +27,6 @@ from cowfs.state.partial import Partial
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-CAPABILITY: Final = b"security.capability"
 
 
 class Content(Enum):

@@ -11,6 +11,7 @@ from cowfs import ondisk
 from cowfs.layers import syscalls
 from cowfs.layers.directory import Directory
 from cowfs.layers.marks import get_optional
+from cowfs.linux import ACL_DEFAULT
 from cowfs.overlay.copy_up import Content, CopyUp
 from cowfs.overlay.parts import NAME_MAX, error
 from cowfs.rules.create import NewFile, new_file
@@ -18,7 +19,6 @@ from cowfs.state.handles import Handle
 from cowfs.state.nodes import DirNode, Inherit, Node
 
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_DEFAULT_ACL: Final = b"system.posix_acl_default"
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
@@ -185,7 +185,7 @@ class Create(CopyUp):
         place = upper.work.child(room)
         try:
             if inherit.default_acl is not None:
-                os.setxattr(place.path(), _DEFAULT_ACL, inherit.default_acl)
+                os.setxattr(place.path(), ACL_DEFAULT, inherit.default_acl)
             make(place, name, new)
             self._own(place, name, new, caller, 0)
             flags = 0
@@ -217,7 +217,7 @@ class Create(CopyUp):
         if directory.inherit is None:
             status = self.status(directory)
             path, follow = self.operand(directory)
-            directory.inherit = Inherit(status.st_mode, status.st_gid, get_optional(path, _DEFAULT_ACL, follow=follow))
+            directory.inherit = Inherit(status.st_mode, status.st_gid, get_optional(path, ACL_DEFAULT, follow=follow))
         return directory.inherit
 
     # --- redirects ----------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ that was taken back, an open on overlayfs) and is the same. Neither is "modified
 
 import os
 import stat
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -190,3 +191,9 @@ def _came_or_went(before: Version | None, after: Version | None) -> ChangeClass 
 def order(path: bytes) -> bytes:
     """The sort key of a path: a directory, then all that is in it, before the next name."""
     return path.replace(b"/", b"\0")
+
+
+def parents(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, the nearest first, without the root."""
+    while path := path.rpartition(b"/")[0]:
+        yield path

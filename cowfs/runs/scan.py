@@ -17,7 +17,7 @@ from typing import Final
 
 from cowfs.layers.directory import DescriptorCache
 from cowfs.model import Kind, Run
-from cowfs.runs.changes import Change, ChangeClass, Difference, Version, classify, differences, order
+from cowfs.runs.changes import Change, ChangeClass, Difference, Version, classify, differences, order, parents
 from cowfs.runs.content import Content, differing, same
 from cowfs.runs.links import resolve
 from cowfs.runs.places import open_place, open_upper
@@ -147,8 +147,8 @@ def _without(changes: Iterable[Change], volumes: Iterable[str]) -> list[Change]:
     if not outside:
         return list(changes)
     kept = [change for change in changes if not any(_is_at_or_below(change.path, path) for path in outside)]
-    leading = {parent for path in outside for parent in _parents(path)}
-    needed = {parent for change in kept if change.path not in leading for parent in _parents(change.path)}
+    leading = {parent for path in outside for parent in parents(path)}
+    needed = {parent for change in kept if change.path not in leading for parent in parents(change.path)}
     return [
         change
         for change in kept
@@ -158,8 +158,3 @@ def _without(changes: Iterable[Change], volumes: Iterable[str]) -> list[Change]:
 
 def _is_at_or_below(path: bytes, directory: bytes) -> bool:
     return path == directory or path.startswith(directory + b"/")
-
-
-def _parents(path: bytes) -> Iterator[bytes]:
-    while path := path.rpartition(b"/")[0]:
-        yield path

@@ -156,20 +156,26 @@ class Runs:
 
     def list(self) -> Found:
         """All runs, the newest first."""
+        return sorted(self._records(), key=lambda run: run.started, reverse=True)
+
+    def _records(self, only: str = "") -> Found:
+        """The runs, or the one whose id is ``only``, as far as they are there."""
         try:
             with _opened(self._root / ondisk.RUNS) as runs_fd:
-                found = [run for name in os.listdir(runs_fd) if (run := self._read(runs_fd, name)) is not None]
+                names = [only] if only else os.listdir(runs_fd)
+                return [run for name in names if (run := self._read(runs_fd, name)) is not None]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise StoreError(f"the runs in {self._root} cannot be read: {error.strerror}") from error
-        return sorted(found, key=lambda run: run.started, reverse=True)
 
     def find(self, token: str) -> Run:
         """The run that ``token`` names: "last", an id, the newest of a name, an unambiguous beginning of an id.
 
         Raises NotFound, UsageError.
         """
+        if _ID.fullmatch(token) and (found := self._records(token)):
+            return found[0]  # no other one is looked at
         return self._find(token, self.list())
 
     def find_running(self, token: str) -> Run:

@@ -1,6 +1,6 @@
 """Why a path is as it is: each layer's word about it, what comes of it, and the reason where it is not there.
 
-Used by ``cowfs explain`` and the virtual attributes of a mount. Nothing is listed: the cost is that of looking the path
+Used by ``cowfs explain``. Nothing is listed: the cost is that of looking the path
 up in each layer. A run's upper may have renamed a directory; the layers below are then asked about the old path.
 """
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from cowfs.processes import die_with
 from cowrun import syscalls
 
 if TYPE_CHECKING:
@@ -159,9 +160,7 @@ def _wait_and_serve(channel: socket.socket, log: int, launcher: int) -> NoReturn
     status = 1
     try:
         os.setsid()
-        syscalls.die_with_parent(signal.SIGKILL)
-        if os.getppid() != launcher:
-            os._exit(status)
+        die_with(launcher)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for target, source in ((0, null), (1, log), (2, log)):
             os.dup2(source, target)

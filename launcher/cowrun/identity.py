@@ -12,6 +12,7 @@ import termios
 from typing import Final, NamedTuple
 
 from cowfs.errors import BrokenImage, CommandNotExecutable, UsageError
+from cowfs.linux import CAPABILITIES
 from cowrun import capabilities, syscalls, users
 from cowrun.mounts import attach, new_file
 from cowrun.step import Inside
@@ -209,7 +210,7 @@ class Become(NamedTuple):
 
     def describe(self) -> str:
         """See Step."""
-        names = " ".join(name for name in capabilities.NAMES if name in self.capabilities) or "none"
+        names = " ".join(name for name in CAPABILITIES if name in self.capabilities) or "none"
         return f"become the user, capabilities: {names}{', no new privileges' if self.no_new_privileges else ''}"
 
     def execute(self, inside: Inside) -> None:

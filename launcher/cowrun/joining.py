@@ -7,6 +7,7 @@ import contextlib
 import os
 import termios
 
+from cowfs.processes import Process
 from cowrun import cgroups, seccomp, syscalls
 from cowrun.container import Container
 from cowrun.events import Events
@@ -15,7 +16,7 @@ from cowrun.identity import JoinContainer
 from cowrun.inside import Order
 from cowrun.monitor import Monitor
 from cowrun.plan import plan_to_join
-from cowrun.running import Process, Running
+from cowrun.running import Running
 from cowrun.settings import Settings
 from cowrun.terminal import window_of
 

@@ -8,8 +8,6 @@ Used by session (publish) and by exec, ps, stop and kill (find).
 import json
 import os
 import pickle
-import select
-import signal
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,35 +15,13 @@ from typing import Final, NamedTuple
 from cowfs import ondisk
 from cowfs.errors import NotRunning
 from cowfs.model import Run
+from cowfs.processes import Process
 from cowfs.store.runs import FILES, Runs
 from cowrun.settings import Settings
 
 _RECORD: Final = ondisk.RUN_LAUNCHER
 _PATIENCE: Final = 10.0  # seconds for a run that is being started
 _PAUSE: Final = 0.02
-
-
-class Process(NamedTuple):
-    """A process that cannot be mistaken for a later one of the same number."""
-
-    pid: int
-    started: int  # field 22 of proc_pid_stat(5)
-
-    @classmethod
-    def of(cls, pid: int) -> "Process":
-        """The process ``pid``. Raises OSError if there is none."""
-        return cls(pid, _start_time(pid))
-
-    def open(self) -> int:
-        """A descriptor of it. Raises ProcessLookupError if it is over."""
-        fd = os.pidfd_open(self.pid)
-        try:
-            if _start_time(self.pid) == self.started and not _is_over(fd):
-                return fd
-        except OSError:
-            pass
-        os.close(fd)
-        raise ProcessLookupError
 
 
 class Running(NamedTuple):
@@ -95,27 +71,3 @@ def look(run: Run) -> Running | None:
     except Exception as error:  # the launcher is of another version of ours
         raise NotRunning(f"run {run.id} was started by another version of cowrun: {error}") from None
     return running if isinstance(running, Running) and running.launcher == launcher else None
-
-
-def send(process: int, number: int) -> None:
-    """Send a signal to a process by its descriptor; one that is over gets none."""
-    try:
-        signal.pidfd_send_signal(process, number)
-    except ProcessLookupError:
-        pass
-
-
-def wait(process: int, seconds: float | None) -> bool:
-    """True once the process behind the descriptor is over; False if that takes too long."""
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
-
-
-def _is_over(process: int) -> bool:
-    return wait(process, 0)
-
-
-def _start_time(pid: int) -> int:
-    content = Path(f"/proc/{pid}/stat").read_bytes()
-    return int(content[content.rindex(b")") + 2 :].split()[19])

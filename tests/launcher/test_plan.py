@@ -1,7 +1,6 @@
 """The plan is data: what is in it, in which order, and that it describes itself."""
 
 from cowrun.asked_mounts import AddDevice, AllDevices, Anonymous, ControlGroups
-from cowrun.capabilities import NAMES
 from cowrun.confinement import FilterSystemCalls, SetUlimits
 from cowrun.identity import Become, FindUser, Loopback, Namespaces, Terminal, WorkingDirectory
 from cowrun.limits import Ulimit
@@ -21,6 +20,7 @@ from cowrun.plan import MASKED, Place, outside_the_merge, plan
 from cowrun.settings import Machine, Options, Settings, settings
 from cowrun.step import Step
 
+from cowfs.linux import CAPABILITIES
 from cowfs.model import Base, ImageConfig
 
 PLACE = Place("0123456789ab", "/run-files")
@@ -106,7 +106,7 @@ def test_privileged_holds_nothing_back() -> None:
     assert AllDevices in kinds
     become = found[-1]
     assert isinstance(become, Become)
-    assert become.capabilities == set(NAMES)
+    assert become.capabilities == set(CAPABILITIES)
     assert not become.no_new_privileges
 
 

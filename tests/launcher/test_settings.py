@@ -6,6 +6,7 @@ from cowrun.mounts import Tmpfs, Volume
 from cowrun.settings import PATH, Machine, Options, Settings, settings
 
 from cowfs.errors import BrokenImage, CowfsError, UsageError
+from cowfs.linux import CAPABILITIES
 from cowfs.model import Base, ImageConfig
 
 CONFIG = ImageConfig(
@@ -132,8 +133,8 @@ def test_tmpfs() -> None:
         (("CAP_NET_RAW",), ("chown",), (capabilities.DEFAULT | {"net_raw"}) - {"chown"}),
         ((), ("ALL",), frozenset()),
         (("chown",), ("all",), frozenset(("chown",))),
-        (("all",), (), frozenset(capabilities.NAMES)),
-        (("all",), ("sys_admin",), frozenset(capabilities.NAMES) - {"sys_admin"}),
+        (("all",), (), frozenset(CAPABILITIES)),
+        (("all",), ("sys_admin",), frozenset(CAPABILITIES) - {"sys_admin"}),
     ],
 )
 def test_capabilities(add: tuple[str, ...], drop: tuple[str, ...], chosen: frozenset[str]) -> None:
@@ -142,7 +143,7 @@ def test_capabilities(add: tuple[str, ...], drop: tuple[str, ...], chosen: froze
 
 def test_privileged_is_every_capability_but_for_those_that_are_dropped() -> None:
     found = made(option(privileged=True, cap_add=("net_raw",), cap_drop=("mknod",)))
-    assert found.capabilities == frozenset(capabilities.NAMES) - {"mknod"}
+    assert found.capabilities == frozenset(CAPABILITIES) - {"mknod"}
     assert found.filter is None
     assert not found.no_new_privileges
 

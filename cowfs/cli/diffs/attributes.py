@@ -8,60 +8,17 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from cowfs.linux import ACL_ACCESS, ACL_DEFAULT, CAPABILITIES, CAPABILITY
 from cowfs.runs.changes import Xattrs
 from cowfs.runs.escape import printable
 
 _SHOWN: Final = 60  # bytes of a value
-_ACLS: Final = {b"system.posix_acl_access": "acl", b"system.posix_acl_default": "default acl"}
-_CAPABILITY: Final = b"security.capability"
+_ACLS: Final = {ACL_ACCESS: "acl", ACL_DEFAULT: "default acl"}
 _TAGS: Final = {0x01: "user:", 0x02: "user:", 0x04: "group:", 0x08: "group:", 0x10: "mask:", 0x20: "other:"}
 _NAMED: Final = (0x02, 0x08)
 _ACL_VERSION: Final = 2
 _CAP_REVISIONS: Final = {0x01000000: 1, 0x02000000: 2, 0x03000000: 2}  # how many pairs of words
 _CAP_EFFECTIVE: Final = 1
-CAPABILITIES: Final = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-]
 
 
 def differences(before: Xattrs, after: Xattrs, *, values: bool) -> Iterator[str]:
@@ -73,7 +30,7 @@ def differences(before: Xattrs, after: Xattrs, *, values: bool) -> Iterator[str]
             continue
         if name in _ACLS:
             yield _acl_difference(_ACLS[name], left, right)
-        elif name == _CAPABILITY:
+        elif name == CAPABILITY:
             yield f"capabilities {capabilities(left)} -> {capabilities(right)}"
         else:
             yield _plain_difference(name, left, right, values=values)

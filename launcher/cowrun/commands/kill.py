@@ -18,6 +18,7 @@ def command(runs: tuple[str, ...], name: str, root: Path) -> int:
     RUN is a run's id, an unambiguous beginning of it, a name, or "last". As for docker, a first process that has no
     handler for it takes no notice of any signal but KILL.
     """
+    from cowfs import processes
     from cowfs.store.runs import Runs
     from cowrun import running, signals
 
@@ -25,6 +26,6 @@ def command(runs: tuple[str, ...], name: str, root: Path) -> int:
 
     def kill(token: str) -> None:
         _, found = running.find(Runs(root), token)
-        running.send(found.container.open(), number)
+        processes.send(found.container.open(), number)
 
     return each(runs, kill)

@@ -41,7 +41,7 @@ def _stop(found: "Running", number: int, seconds: int | None) -> None:
     import os
     import signal
 
-    from cowrun import running
+    from cowfs import processes
     from cowrun.container import has_handler
 
     settings = found.settings
@@ -54,10 +54,10 @@ def _stop(found: "Running", number: int, seconds: int | None) -> None:
         return
     ended = False
     if has_handler(found.container.pid, number):
-        running.send(process, number)
-        ended = running.wait(process, None if patience < 0 else patience)
+        processes.send(process, number)
+        ended = processes.wait(process, None if patience < 0 else patience)
     if not ended:
-        running.send(process, signal.SIGKILL)
-    running.wait(launcher, _SEALING)
+        processes.send(process, signal.SIGKILL)
+    processes.wait(launcher, _SEALING)
     os.close(process)
     os.close(launcher)

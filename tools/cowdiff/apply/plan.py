@@ -18,7 +18,7 @@ from enum import Enum
 
 from cowfs.model import Kind
 from cowfs.runs.below import Below, is_gone_directory
-from cowfs.runs.changes import METADATA, Change, ChangeClass, Version, order
+from cowfs.runs.changes import METADATA, Change, ChangeClass, Version, order, parents
 from cowfs.runs.trees import Tree
 
 _NEW = (ChangeClass.ADDED, ChangeClass.RENAMED, ChangeClass.REPLACED)
@@ -74,7 +74,7 @@ class Planner:
                 continue
             found[key] = change
             if change.after is not None:
-                waiting += [new[parent] for parent in _parents(change.path) if parent in new]
+                waiting += [new[parent] for parent in parents(change.path) if parent in new]
             if change.change is ChangeClass.RENAMED:  # what took the place that it left
                 waiting += [other for other in at.get(change.before_path or b"", ()) if other.after is not None]
             if is_gone_directory(change):
@@ -144,14 +144,12 @@ class Planner:
     def _aside(self, path: bytes, moving: Iterable[bytes]) -> bytes:
         """A new name in the nearest directory above that is there and stays where it is."""
         self._asides += 1
-        parent = next(
-            (parent for parent in _parents(path) if parent not in moving and self._stays(parent, moving)), b""
-        )
+        parent = next((parent for parent in parents(path) if parent not in moving and self._stays(parent, moving)), b"")
         return parent + b"/.cowdiff-%s-%d" % (self._token.encode(), self._asides)
 
     def _stays(self, directory: bytes, moving: Iterable[bytes]) -> bool:
         node = self._before.walk(directory)
-        return node is not None and node.is_dir and not any(parent in moving for parent in _parents(directory))
+        return node is not None and node.is_dir and not any(parent in moving for parent in parents(directory))
 
 
 class Moved:
@@ -206,8 +204,3 @@ def _is_newer(version: Version, whole: bool, since: float) -> bool:
     if version.ctime_ns <= since * 1e9:
         return False
     return version.kind is not Kind.DIRECTORY or whole or version.ctime_ns != version.mtime_ns
-
-
-def _parents(path: bytes) -> Iterator[bytes]:
-    while path := path.rpartition(b"/")[0]:
-        yield path
