@@ -13,7 +13,7 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "*.so", "tests", "docs")
-COMMANDS = {"cowfs", "cowrun", "cowdiff", "mount.fuse.cowfs"}
+COMMANDS = {"cowfs", "cowrun", "cowdiff", "cowfs-overlay", "mount.fuse.cowfs"}
 
 
 @pytest.fixture(scope="module")

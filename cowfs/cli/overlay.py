@@ -1,0 +1,187 @@
+"""``cowfs-overlay -o OPTIONS MOUNTPOINT``: what podman, buildah, CRI-O and docker run instead of fuse-overlayfs.
+
+Takes fuse-overlayfs's command line, under its own name or that one. Every option is done, refused by name, or accepted
+because it changes nothing here; docs/podman.md has the list. Returns when the mount is live. A container is started once
+for each call, so what is imported before the mount is counted in milliseconds.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn
+
+from cowfs import __version__
+from cowfs.cli.mountwords import EXEC, SWITCHES, absolute, split, unescaped
+from cowfs.errors import CowfsError, UsageError
+from cowfs.ondisk import TRANSPORT_ENV
+from cowfs.options import MountOptions
+
+PROGRAM: Final = "cowfs-overlay"
+_FAILED: Final = 1
+_AT_MOST: Final = 1.0  # seconds: who wants names forgotten that soon has lowers that change
+
+_USAGE: Final = f"""\
+usage: {PROGRAM} [-f] [-d] [-o OPTIONS] MOUNTPOINT
+
+  -o lowerdir=A:B:C        the read-only directories, the top one first
+  -o upperdir=U,workdir=W  where changes go; without them the mount is read-only
+  -o uidmapping=ID:SHOWN:COUNT[:...], gidmapping=..., squash_to_root, squash_to_uid=ID, squash_to_gid=ID
+  -o xattr_permissions=2   keep owners and modes in an extended attribute (1: security.*, 2: user.*)
+  -o static_nlink, noacl, volatile, fsync=0, timeout=SECONDS
+  -o ro, dev, nodev, suid, nosuid, exec, noexec
+  -f                       serve in this process; -d, --debug the same, and say more
+  -h, --help; -V, --version
+
+It takes fuse-overlayfs's options, and overlayfs's; docs/podman.md says which of them change nothing.
+"""
+
+# Options of fuse-overlayfs, libfuse, overlayfs and mount(8) that change nothing here, whatever their value is: how it
+# caches and schedules is not ours; marks that may be written need not be; the default is what is asked for.
+_ACCEPTED: Final = frozenset({
+    "threaded", "fast_ino", "writeback", "clone_fd", "max_idle_threads", "max_threads", "max_write", "kernel_cache",
+    "splice_write", "splice_read", "splice_move", "auto_unmount", "fsname", "subtype",
+    "metacopy", "redirect_dir", "index", "xino", "nfs_export", "uuid",
+    "context", "fscontext", "defcontext", "rootcontext",
+    "rw", "defaults", "default_permissions", "allow_other",
+    "sync", "async", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime",
+    "lazytime", "nolazytime",
+})  # fmt: skip
+_PATHS: Final = ("lowerdir", "upperdir", "workdir")
+
+
+class Request(NamedTuple):
+    """What a command line asks for."""
+
+    options: MountOptions
+    mountpoint: Path
+    programs: bool  # may be run from the mount
+    foreground: bool
+    debug: bool
+
+
+def main() -> NoReturn:
+    """The console script."""
+    try:
+        sys.exit(_run(sys.argv[1:]))
+    except CowfsError as failure:
+        reason = str(failure)
+    except OSError as failure:
+        where = f"{os.fsdecode(failure.filename)}: " if isinstance(failure.filename, (str, bytes)) else ""
+        reason = f"{where}{failure.strerror or failure}"
+    print(f"{PROGRAM}: {reason}", file=sys.stderr)
+    sys.exit(_FAILED)
+
+
+def _run(arguments: list[str]) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        print(_USAGE, end="")
+        return 0
+    if "--version" in arguments or "-V" in arguments:
+        print(f"{PROGRAM}: version {__version__}")
+        return 0
+    request = parse(arguments)
+    from cowfs.fuse import mountpoints, serve
+
+    mountpoints.check_mountpoint(request.mountpoint, empty=False)
+    if request.foreground:
+        if request.debug:
+            import logging
+
+            logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+        serve.serve_here(request.options, request.mountpoint)
+        return 0
+    serve.start(request.options, request.mountpoint, detach=True)
+    if not request.programs:
+        serve.forbid_programs(request.mountpoint, request.options)
+    return 0
+
+
+def parse(arguments: list[str]) -> Request:
+    """A command line of fuse-overlayfs. Raises UsageError; the last of what is said twice counts, as there."""
+    positional: list[str] = []
+    given: list[str] = []
+    flags: set[str] = set()
+    words = iter(arguments)
+    for word in words:
+        if word in ("-f", "-d", "--debug"):
+            flags.add(word)
+        elif word == "-s":
+            pass  # one thread: requests are handled one after the other anyway
+        elif word.startswith("-o"):
+            given.extend(_options_of(word[2:] or next(words, "")))
+        elif word.startswith("-") and len(word) > 1:
+            raise UsageError(f"unknown option {word}")
+        else:
+            positional.append(word)
+    if len(positional) != 1:
+        raise UsageError(f"one MOUNTPOINT is needed, not {len(positional)}: {PROGRAM} -o OPTIONS MOUNTPOINT")
+    debug = bool(flags & {"-d", "--debug"}) or "debug" in given
+    programs = [EXEC[option] for option in given if option in EXEC]
+    options = _options([option for option in given if option not in EXEC and option != "debug"])
+    return Request(options, absolute(positional[0]), all(programs[-1:]), debug or "-f" in flags, debug)
+
+
+def _options_of(text: str) -> list[str]:
+    """One ``-o``, split at commas; those in the quotes of an SELinux context do not count, an option may be empty."""
+    found: list[str] = []
+    quoted = False
+    for part in split(text, ","):
+        if quoted:
+            found[-1] += "," + part
+        else:
+            found.append(part)
+        key, _, value = found[-1].partition("=")
+        quoted = key.endswith("context") and value.startswith('"') and not (len(value) > 1 and value.endswith('"'))
+    return [option for option in found if option]
+
+
+def _options(given: list[str]) -> MountOptions:
+    values: dict[str, str] = {}
+    switches: dict[str, bool] = {}
+    for option in given:
+        key, equals, value = option.partition("=")
+        if equals and (key in _PATHS or key in _VALUES):
+            values[key] = value
+        elif option in SWITCHES:
+            name, setting = SWITCHES[option]
+            switches[name] = setting
+        elif option in _REFUSED or key in _REFUSED:
+            raise UsageError(f"mount option {key}: {_REFUSED[key]}")
+        elif key not in _ACCEPTED:
+            raise UsageError(f"unknown mount option {option}")
+    lowers = [part for part in split(values.get("lowerdir", ""), ":") if part]
+    if not lowers:
+        raise UsageError("missing mount option lowerdir=DIR[:DIR...]")
+    if ("upperdir" in values) != ("workdir" in values):
+        raise UsageError("upperdir= and workdir= go together")
+    for lower in lowers:
+        if lower.startswith("//"):
+            raise UsageError(f"lowerdir={lower}: a name after // is a plugin of fuse-overlayfs, and there are none here")
+    return _mount_options(lowers, values, switches)
+
+
+def _mount_options(lowers: list[str], values: dict[str, str], switches: dict[str, bool]) -> MountOptions:
+    from cowfs import userns
+
+    root = os.geteuid() == 0
+    if values.get("fsync", "1") == "0":
+        switches["volatile"] = True
+    marks_are_users = not userns.is_root_of_machine()  # else nobody may write trusted.*
+    settings = {"allow_suid": root, "allow_other": root, "userxattr": marks_are_users, **switches}
+    return MountOptions(
+        lowers=tuple(absolute(path) for path in lowers),
+        upper=absolute(unescaped(values["upperdir"])) if "upperdir" in values else None,
+        work=absolute(unescaped(values["workdir"])) if "workdir" in values else None,
+        copy_up_on_open=True,
+        source=PROGRAM,
+        transport=os.environ.get(TRANSPORT_ENV, "auto"),
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+_VALUES: Final = ("fsync", "timeout")
+_REFUSED: Final = {
+    "plugins": "there are no plugins here",
+    "noxattrs": "extended attributes are always there",
+    "allow_root": "root alone cannot be let in; allow_other lets everybody in whom modes let in",
+}
