@@ -27,6 +27,12 @@ WHITEOUT_RDEV: Final = 0  # a character device 0/0 is a whiteout
 OCI_WHITEOUT: Final = b".wh."  # in a layer's tar: the name after it is deleted in the layers below
 OCI_OPAQUE: Final = b".wh..wh..opq"  # in a layer's tar: its directory hides the layers below
 
+# --- what fuse-overlayfs writes in the stores of container engines, beside overlayfs's marks ---------------
+FUSE_OVERLAYFS: Final = b"user.fuseoverlayfs."  # before "opaque" ("y") where it may not write trusted ones, and others
+OVERRIDE_USER: Final = b"user.fuseoverlayfs.override_stat"  # "uid:gid:octal mode" of a file or directory
+OVERRIDE_SECURITY: Final = b"security.fuseoverlayfs.override_stat"  # the same, for root
+OVERRIDE_CONTAINERS: Final = b"user.containers.override_stat"  # the same, written by containers/storage: lowers only
+
 # --- the work directory -----------------------------------------------------------------------------------
 WORK: Final = b"work"  # where a copy is built before one rename publishes it
 PARTS: Final = b"parts"  # exists while files of the upper may be in parts: found by a mount, a kill left them

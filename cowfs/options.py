@@ -8,6 +8,21 @@ from pathlib import Path
 
 from cowfs.model import LayerInfo
 
+IdRanges = tuple[tuple[int, int, int], ...]  # first on disk, first shown, how many
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """A mount on layers of a container engine's store (cowfs.overlay.engine): how owners are kept and shown there."""
+
+    uids: IdRanges = ()  # empty: as on disk
+    gids: IdRanges = ()
+    squash_uid: int | None = None  # everything is shown as this owner's
+    squash_gid: int | None = None
+    override: bytes | None = None  # the attribute that holds owner and mode of files and directories of the upper
+    static_nlink: bool = False  # directories are shown with one link
+    acl: bool = True  # POSIX ACLs are the kernel's to check
+
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
@@ -33,6 +48,7 @@ class MountOptions:
     allow_dev: bool = False
     journal: Path | None = None  # the file in which every change is recorded (cowfs.journal)
     each_write: bool = False  # there every write, too: no passthrough then
+    engine: EngineOptions | None = None  # the layers are an engine's: others read what we write, and we what they wrote
     apart: tuple[LayerInfo, ...] = ()  # instead of lowers: all layers of an image, bottom first, shown one by one
     source: str = "cowfs"  # the first field of /proc/mounts
     transport: str = "auto"  # "auto", "plain", or a list of levers as cowfs.fuse.transport documents

@@ -1,8 +1,8 @@
 """``cowfs-overlay -o OPTIONS MOUNTPOINT``: what podman, buildah, CRI-O and docker run instead of fuse-overlayfs.
 
 Takes fuse-overlayfs's command line, under its own name or that one. Every option is done, refused by name, or accepted
-because it changes nothing here; docs/podman.md has the list. Returns when the mount is live. A container is started once
-for each call, so what is imported before the mount is counted in milliseconds.
+because it changes nothing here; docs/podman.md has the list. Returns when the mount is live. Each start of a container
+waits for it, so what is imported before the mount is counted in milliseconds.
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, NoReturn
 from cowfs import __version__
 from cowfs.cli.mountwords import EXEC, SWITCHES, absolute, split, unescaped
 from cowfs.errors import CowfsError, UsageError
-from cowfs.ondisk import TRANSPORT_ENV
-from cowfs.options import MountOptions
+from cowfs.ondisk import OVERRIDE_SECURITY, OVERRIDE_USER, TRANSPORT_ENV
+from cowfs.options import EngineOptions, IdRanges, MountOptions
 
 PROGRAM: Final = "cowfs-overlay"
 _FAILED: Final = 1
@@ -145,9 +145,9 @@ def _options(given: list[str]) -> MountOptions:
         elif option in SWITCHES:
             name, setting = SWITCHES[option]
             switches[name] = setting
-        elif option in _REFUSED or key in _REFUSED:
+        elif key in _REFUSED and value != "0":
             raise UsageError(f"mount option {key}: {_REFUSED[key]}")
-        elif key not in _ACCEPTED:
+        elif option not in _FLAGS and key not in _ACCEPTED and key not in _REFUSED:
             raise UsageError(f"unknown mount option {option}")
     lowers = [part for part in split(values.get("lowerdir", ""), ":") if part]
     if not lowers:
@@ -156,11 +156,13 @@ def _options(given: list[str]) -> MountOptions:
         raise UsageError("upperdir= and workdir= go together")
     for lower in lowers:
         if lower.startswith("//"):
-            raise UsageError(f"lowerdir={lower}: a name after // is a plugin of fuse-overlayfs, and there are none here")
-    return _mount_options(lowers, values, switches)
+            raise UsageError(f"lowerdir={lower}: // begins the name of a plugin, and there are none here")
+    return _mount_options(lowers, values, switches, given)
 
 
-def _mount_options(lowers: list[str], values: dict[str, str], switches: dict[str, bool]) -> MountOptions:
+def _mount_options(
+    lowers: list[str], values: dict[str, str], switches: dict[str, bool], given: list[str]
+) -> MountOptions:
     from cowfs import userns
 
     root = os.geteuid() == 0
@@ -174,12 +176,57 @@ def _mount_options(lowers: list[str], values: dict[str, str], switches: dict[str
         work=absolute(unescaped(values["workdir"])) if "workdir" in values else None,
         copy_up_on_open=True,
         source=PROGRAM,
+        live_lower=_seconds(values.get("timeout", "1e9")) <= _AT_MOST,
+        engine=EngineOptions(
+            uids=_ranges("uidmapping", values),
+            gids=_ranges("gidmapping", values),
+            squash_uid=_number("squash_to_uid", values, 0 if "squash_to_root" in given else None),
+            squash_gid=_number("squash_to_gid", values, 0 if "squash_to_root" in given else None),
+            override=_override(values),
+            static_nlink="static_nlink" in given,
+            acl="noacl" not in given,
+        ),
         transport=os.environ.get(TRANSPORT_ENV, "auto"),
         **settings,  # type: ignore[arg-type]
     )
 
 
-_VALUES: Final = ("fsync", "timeout")
+def _ranges(key: str, values: dict[str, str]) -> IdRanges:
+    """ID:SHOWN:COUNT[:ID:SHOWN:COUNT...]; containers/storage begins with a colon."""
+    numbers = [part for part in values.get(key, "").split(":") if part]
+    if not all(part.isascii() and part.isdigit() for part in numbers) or len(numbers) % 3:
+        raise UsageError(f"mount option {key}={values[key]}: three numbers a range, ID:SHOWN:COUNT")
+    return tuple((int(numbers[i]), int(numbers[i + 1]), int(numbers[i + 2])) for i in range(0, len(numbers), 3))
+
+
+def _number(key: str, values: dict[str, str], default: int | None) -> int | None:
+    value = values.get(key, "-1")
+    if value == "-1":
+        return default
+    if not (value.isascii() and value.isdigit()):
+        raise UsageError(f"mount option {key}={value}: not a number")
+    return int(value)
+
+
+def _override(values: dict[str, str]) -> bytes | None:
+    value = values.get("xattr_permissions", "0")
+    if value not in _OVERRIDES:
+        raise UsageError(f"mount option xattr_permissions={value}: 0, 1 or 2")
+    return _OVERRIDES[value]
+
+
+def _seconds(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise UsageError(f"mount option timeout={value}: not a number of seconds") from None
+
+
+_VALUES: Final = (
+    "fsync", "timeout", "uidmapping", "gidmapping", "squash_to_uid", "squash_to_gid", "xattr_permissions",
+)  # fmt: skip
+_FLAGS: Final = frozenset({"squash_to_root", "static_nlink", "noacl"})
+_OVERRIDES: Final = {"0": None, "1": OVERRIDE_SECURITY, "2": OVERRIDE_USER}
 _REFUSED: Final = {
     "plugins": "there are no plugins here",
     "noxattrs": "extended attributes are always there",

@@ -87,7 +87,7 @@ class Operations(pyfuse3.Operations):
         return entry
 
     def _caller(self, ctx: RequestContext) -> Caller:
-        return Caller(ctx.uid, ctx.gid, ctx.umask if self.umask_is_ours else 0)
+        return self.overlay.caller(ctx.uid, ctx.gid, ctx.umask if self.umask_is_ours else 0)
 
     # --- names --------------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Operations(pyfuse3.Operations):
             self.overlay.drop_setgid(node)
 
     def _in_group(self, node: Node, ctx: RequestContext) -> bool:
-        gid = self.overlay.status(node).st_gid
+        gid = self.overlay.attr(node).gid
         return gid == ctx.gid or gid in pyfuse3.get_sup_groups(ctx.pid)
 
     @immediate

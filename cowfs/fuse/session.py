@@ -53,6 +53,7 @@ class Session:
         self._begun = False  # libfuse has a session
         self._overlay = _overlay(options)
         self._operations, self._journal = self._begin_operations(options)
+        self._operations.enable_acl = options.engine is None or options.engine.acl
         try:
             self._prepare_library()
             self._connect()
@@ -82,6 +83,9 @@ class Session:
                 self.levers.refuse("listings", "a lower may change underneath")
             else:
                 self._library.keep_listings()
+        if self._options.engine is not None:
+            self._library.share_numbers()
+            self._overlay.shows_links = True
         if self.levers.asks("extras"):
             Extras(self._operations, self._library).install()
         if self.levers.asks("passthrough") and not self._options.volatile:
@@ -246,6 +250,10 @@ class Session:
 
 
 def _overlay(options: MountOptions) -> Overlay:
+    if options.engine is not None:
+        from cowfs.overlay.engine import open_engine
+
+        return open_engine(options)
     if not options.apart:
         return Overlay(options)
     from cowfs.views.layered import Layered  # rare, and a start must not pay for it

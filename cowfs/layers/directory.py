@@ -9,7 +9,7 @@ import resource
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from cowfs import ondisk
 from cowfs.layers import syscalls
@@ -64,43 +64,12 @@ class DescriptorCache:
         self._open.clear()
 
 
-class Layer:
-    """One directory tree in overlayfs's format.
-
-    ``index`` is 0 for the upper and counts the lowers from the top, from 1.
-    """
-
-    __slots__ = ("cache", "hidden", "index", "is_upper", "marks", "root", "uuids")
-
-    def __init__(self, root: int, index: int, marks: Marks, cache: DescriptorCache, *, is_upper: bool = False) -> None:
-        """``root`` is an O_PATH descriptor of the layer's top directory; the layer closes it."""
-        self.index = index
-        self.marks = marks
-        self.cache = cache
-        self.is_upper = is_upper
-        self.hidden: frozenset[tuple[int, int]] = frozenset()  # (st_dev, st_ino) of directories that appear empty
-        self.uuids: dict[int, bytes] = {}
-        self.root = Directory(self, None, b"")
-        self.root.adopt(root)
-
-    def uuid_of(self, directory: "Directory") -> bytes:
-        """The uuid of the file system that a directory lies on, 16 bytes."""
-        device = os.fstat(directory.fd).st_dev
-        if device not in self.uuids:
-            listing = os.open(b".", _OPEN_LISTING, dir_fd=directory.fd)
-            try:
-                self.uuids[device] = syscalls.filesystem_uuid(listing)
-            finally:
-                os.close(listing)
-        return self.uuids[device]
-
-
 class Directory:
     """One directory of one layer."""
 
     __slots__ = ("_fd", "_marks", "layer", "name", "parent", "used")
 
-    def __init__(self, layer: Layer, parent: "Directory | None", name: bytes) -> None:
+    def __init__(self, layer: "Layer", parent: "Directory | None", name: bytes) -> None:
         self.layer = layer
         self.parent = parent
         self.name = name
@@ -161,7 +130,7 @@ class Directory:
 
     def child(self, name: bytes) -> "Directory":
         """The directory ``name`` in this one; nothing is looked up."""
-        return Directory(self.layer, self, name)
+        return type(self)(self.layer, self, name)
 
     def path(self) -> bytes:
         """A name for system calls that know no descriptors (xattrs)."""
@@ -221,6 +190,39 @@ class Directory:
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+
+class Layer:
+    """One directory tree in overlayfs's format.
+
+    ``index`` is 0 for the upper and counts the lowers from the top, from 1.
+    """
+
+    __slots__ = ("cache", "hidden", "index", "is_upper", "marks", "root", "uuids")
+
+    directories: ClassVar[type[Directory]] = Directory  # the class of what is in it
+
+    def __init__(self, root: int, index: int, marks: Marks, cache: DescriptorCache, *, is_upper: bool = False) -> None:
+        """``root`` is an O_PATH descriptor of the layer's top directory; the layer closes it."""
+        self.index = index
+        self.marks = marks
+        self.cache = cache
+        self.is_upper = is_upper
+        self.hidden: frozenset[tuple[int, int]] = frozenset()  # (st_dev, st_ino) of directories that appear empty
+        self.uuids: dict[int, bytes] = {}
+        self.root = self.directories(self, None, b"")
+        self.root.adopt(root)
+
+    def uuid_of(self, directory: "Directory") -> bytes:
+        """The uuid of the file system that a directory lies on, 16 bytes."""
+        device = os.fstat(directory.fd).st_dev
+        if device not in self.uuids:
+            listing = os.open(b".", _OPEN_LISTING, dir_fd=directory.fd)
+            try:
+                self.uuids[device] = syscalls.filesystem_uuid(listing)
+            finally:
+                os.close(listing)
+        return self.uuids[device]
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -23,6 +23,8 @@ from cowfs.state.nodes import DirNode, Node
 class Overlay(Files):
     """One merged tree. ``options`` name its layers; raises OSError naming the directory that cannot be used."""
 
+    shows_links = False  # the edge can show one number for several nodes (cowfs.overlay.engine)
+
     def __init__(self, options: MountOptions) -> None:
         if options.writable:
             # New files get exactly the mode that was asked for: the caller's umask comes as a number, or was applied.

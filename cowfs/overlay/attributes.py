@@ -55,9 +55,9 @@ class Attributes(Rename):
         if changes.uid is not None or changes.gid is not None or changes == Changes():
             uid = -1 if changes.uid is None else changes.uid
             gid = -1 if changes.gid is None else changes.gid
-            os.chown(path, uid, gid, follow_symlinks=follow)
+            self.set_owner(path, uid, gid, follow=follow)
         if changes.mode is not None and not stat.S_ISLNK(node.kind):
-            os.chmod(path, stat.S_IMODE(changes.mode))
+            self.set_mode(path, stat.S_IMODE(changes.mode))
             if changes.mode & SPECIAL_BITS:
                 for handle in node.handles:
                     handle.kill_privileges = handle.writable and not handle.privileged
@@ -101,7 +101,7 @@ class Attributes(Rename):
         drop = _privileges(mode)
         if drop:
             path, _ = self.operand(node)
-            os.chmod(path, stat.S_IMODE(mode & ~drop))
+            self.set_mode(path, stat.S_IMODE(mode & ~drop))
             self.touch(node)
 
     def _check_stranger(self, node: Node, caller: Caller) -> None:
@@ -118,7 +118,7 @@ class Attributes(Rename):
         """What an ACL set by somebody outside the file's group does (posix_acl_update_mode in fs/posix_acl.c)."""
         mode = self.status(node).st_mode
         if mode & stat.S_ISGID:
-            os.chmod(self.operand(node)[0], stat.S_IMODE(mode & ~stat.S_ISGID))
+            self.set_mode(self.operand(node)[0], stat.S_IMODE(mode & ~stat.S_ISGID))
             self.attributes_changed(node)
 
     # --- extended attributes ------------------------------------------------------------------------------

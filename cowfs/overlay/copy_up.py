@@ -102,7 +102,7 @@ class CopyUp(Status):
             self._copy_attributes(source.path(), True, target, status)
             assert source.parent is not None
             self._set_origin(target, (source.parent, source.name))
-            _set_mode_and_times(target, status)
+            self._set_mode_and_times(target, status)
             self._publish(name, parent, node.name)
         except BaseException:
             upper.discard(name)
@@ -155,6 +155,10 @@ class CopyUp(Status):
         except BaseException:
             upper.discard(name)
             raise
+        self._copied(node, content, status)
+
+    def _copied(self, node: Node, content: Content, status: os.stat_result) -> None:
+        """A copy was published."""
         if (
             content is not Content.STAYS
             or not stat.S_ISREG(node.kind)
@@ -182,9 +186,14 @@ class CopyUp(Status):
             os.symlink(self.readlink(node), name, dir_fd=upper.work.fd)
         else:
             os.mknod(name, node.kind | 0o600, status.st_rdev, dir_fd=upper.work.fd)
+        self._dress(node, target, status)
+
+    def _dress(self, node: Node, target: bytes, status: os.stat_result) -> None:
+        """Give a copy all but the data: that comes before."""
+        assert node.lower is not None
         self._copy_attributes(node.lower[0].path_of(node.lower[1]), False, target, status)
         self._set_origin(target, node.lower)
-        _set_mode_and_times(target, status)
+        self._set_mode_and_times(target, status)
 
     def _build_regular(self, node: Node, name: bytes, status: os.stat_result, content: Content) -> None:
         upper = self.writer()
@@ -377,7 +386,7 @@ class CopyUp(Status):
     def _copy_attributes(self, source: bytes, follow: bool, target: bytes, status: os.stat_result) -> None:
         """Owner, then attributes: chown drops security.capability. Marks are not copied."""
         try:
-            os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+            self.set_owner(target, status.st_uid, status.st_gid, follow=False)
         except OSError as failure:
             if failure.errno != errno.EINVAL:  # an owner whom our user namespace does not have: it becomes ours
                 raise
@@ -396,8 +405,15 @@ class CopyUp(Status):
         found = origin.origin_of(place[0].fd, place[1], place[0].layer.uuid_of(place[0]))
         self.marks.set(target, ondisk.ORIGIN, origin.encode(found) if found else b"")
 
+    def _set_mode_and_times(self, target: bytes, status: os.stat_result) -> None:
+        if not stat.S_ISLNK(status.st_mode):
+            self.set_mode(target, stat.S_IMODE(status.st_mode))
+        syscalls.set_times(target, status.st_atime_ns, status.st_mtime_ns, follow=False)
 
-def _set_mode_and_times(target: bytes, status: os.stat_result) -> None:
-    if not stat.S_ISLNK(status.st_mode):
-        os.chmod(target, stat.S_IMODE(status.st_mode))
-    syscalls.set_times(target, status.st_atime_ns, status.st_mtime_ns, follow=False)
+    def set_owner(self, path: bytes, uid: int, gid: int, *, follow: bool) -> None:
+        """chown(2) of a file of the upper; -1 leaves a number as it is. How it is kept is decided here alone."""
+        os.chown(path, uid, gid, follow_symlinks=follow)
+
+    def set_mode(self, path: bytes, mode: int) -> None:
+        """chmod(2) of a file of the upper that is no symbolic link; likewise."""
+        os.chmod(path, mode)

@@ -42,6 +42,8 @@ ROOT: Final = Caller()
 class Create(CopyUp):
     """Makes names."""
 
+    caller: Callable[[int, int, int], Caller] = staticmethod(Caller)  # who asks, from what the kernel says
+
     def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller = ROOT) -> Node:
         """A file of any type but directory and symbolic link.
 

@@ -36,7 +36,7 @@ class Parts:
     def __init__(self, options: MountOptions) -> None:
         """Open them. Raises OSError naming the directory that cannot be used."""
         self.options = options
-        self.marks = Marks(userxattr=options.userxattr)
+        self.marks = self._namespace(options)
         self.ids = userns.mapped_ids()  # owners beyond are shown as root: the kernel could not even delete theirs
         self.cache = DescriptorCache()
         self.lowers: list[Layer] = []  # the top one first
@@ -54,18 +54,27 @@ class Parts:
             upper = None
         hidden = frozenset(_identity(path) for path in options.hidden)
         for index, path in enumerate(lowers, 1):
-            layer = Layer(_open_lower(os.fsencode(path), options.live_lower), index, self.marks, self.cache)
+            layer = self._lower_layer(_open_lower(os.fsencode(path), options.live_lower), index)
             layer.hidden = hidden
             self.lowers.append(layer)
         if upper is None or options.work is None:
             return
-        layer = Layer(os.open(upper, _OPEN_ROOT), 0, self.marks, self.cache, is_upper=True)
+        layer = self._upper_layer(os.open(upper, _OPEN_ROOT))
         work = os.open(options.work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.upper = Upper(layer, work)
         except BaseException:
             os.close(work)
             raise
+
+    def _namespace(self, options: MountOptions) -> Marks:
+        return Marks(userxattr=options.userxattr)
+
+    def _lower_layer(self, root: int, index: int) -> Layer:
+        return Layer(root, index, self.marks, self.cache)
+
+    def _upper_layer(self, root: int) -> Layer:
+        return Layer(root, 0, self.marks, self.cache, is_upper=True)
 
     def stack(self, parts: Sequence[Directory], where: Sequence[Directory], name: bytes) -> list[Directory]:
         """The directories that make up ``name``: ``parts`` is its parent, ``where`` those of them that have it as one.

@@ -150,16 +150,24 @@ class Tree(Parts):
         number = self.numbers.of(status.st_dev, status.st_ino)
         known = self.table.get(number)
         if known is not None:
-            if known.kind == stat.S_IFMT(status.st_mode) and (not known.on_upper or known.index_name is not None):
+            if self._is_one_file(known, status):
                 self._add_alias(known, parent, name)
                 return known
-            number = self.numbers.fresh(status.st_dev, status.st_ino)
+            number = self._another(known, status)
         node = Node(number, stat.S_IFMT(status.st_mode), parent, name)
         node.lower = (directory, name)
         node.data = self._metacopy_data(parent.parts, name, directory, status)
         if node.data is not None:
             node.partial = read_partial(self.marks, node.lower, node.data)
         return self._remember(node, status)
+
+    def _is_one_file(self, known: Node, status: os.stat_result) -> bool:
+        """Is a lower file that has the number of ``known`` one more name of it?"""
+        return known.kind == stat.S_IFMT(status.st_mode) and (not known.on_upper or known.index_name is not None)
+
+    def _another(self, known: Node, status: os.stat_result) -> int:
+        """The number of a lower file that is not ``known``, whose number it would have."""
+        return self.numbers.fresh(status.st_dev, status.st_ino)
 
     def _upper_file(self, parent: DirNode, name: bytes, directory: Directory, status: os.stat_result) -> Node:
         known = self._upper_links.get(status.st_ino)

@@ -110,6 +110,7 @@ def connect(options: MountOptions, mountpoint: Path, *, stack_depth: int) -> Con
     Raises HandshakeFailed, or OSError where no other way would do; nothing is mounted then.
     """
     extra = (PASSTHROUGH if stack_depth else 0) | (AUTO_INVAL_DATA if options.live_lower else 0)
+    wanted = _WANTED if options.engine is None or options.engine.acl else _WANTED & ~POSIX_ACL
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         _mount_with(device, options, mountpoint)
@@ -119,7 +120,7 @@ def connect(options: MountOptions, mountpoint: Path, *, stack_depth: int) -> Con
             raise
         raise HandshakeFailed(f"mount: {failure.strerror}") from None
     try:
-        return _read_init(device, _WANTED | extra, stack_depth)
+        return _read_init(device, wanted | extra, stack_depth)
     except BaseException:
         os.close(device)
         with contextlib.suppress(OSError):

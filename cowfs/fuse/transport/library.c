@@ -1,4 +1,5 @@
-/* What pyfuse3 cannot say to libfuse: flags and backing ids of open files, and three requests it has no handler for.
+/* What pyfuse3 cannot say to libfuse: flags and backing ids of open files, numbers that several nodes have, and three
+ * requests it has no handler for.
  *
  * Loaded with RTLD_GLOBAL before pyfuse3, so that its calls of the functions defined here come to them. Nothing is decided
  * here: tables and callbacks are filled by Python, in the thread that also runs libfuse (no locking), and requests
@@ -37,7 +38,7 @@ struct entry_out {
 
 static int32_t backing[HANDLES];   /* file handle -> backing id; 0: none */
 static struct fuse_lowlevel_ops theirs; /* pyfuse3's table */
-static int keep_listings, sync_files;
+static int keep_listings, sync_files, share_numbers;
 static int intercepted;            /* pyfuse3's session was made by a function of ours */
 
 /* Callbacks return the answer, negative for an errno, or LATER: then they give the request to
@@ -55,6 +56,7 @@ void cowfs_set_backing(uint64_t fh, int32_t id) { if (fh < HANDLES) backing[fh] 
 int cowfs_intercepted(void) { return intercepted; }
 void cowfs_keep_listings(void) { keep_listings = 1; }
 void cowfs_sync_files(void) { sync_files = 1; }
+void cowfs_share_numbers(void) { share_numbers = 1; }
 void cowfs_set_callbacks(allocate_function allocate, seek_function seek, copy_function copy)
 {
     on_allocate = allocate;
@@ -78,6 +80,62 @@ int fuse_reply_open(fuse_req_t req, const struct fuse_file_info *fi)
 {
     struct open_out out = opened(fi);
     return fuse_reply_buf(req, (const char *)&out, sizeof out);
+}
+
+/* Nodes that are names of one file are to have its number: pyfuse3 has one field for the node's and the file's, so the
+ * latter comes as the number of a device, which a file or symbolic link has none of. */
+static int shares(const struct stat *st)
+{
+    return st->st_rdev && (S_ISREG(st->st_mode) || S_ISLNK(st->st_mode));
+}
+
+static struct stat shared(const struct stat *st)
+{
+    struct stat out = *st;
+    if (share_numbers && shares(st)) {
+        out.st_ino = st->st_rdev;
+        out.st_rdev = 0;
+    }
+    return out;
+}
+
+#define REAL(name) ((__typeof__(&name))real_function(&real_##name, #name))
+static void *real_function(void **known, const char *name)
+{
+    if (!*known)
+        *known = dlsym(RTLD_NEXT, name);
+    return *known;
+}
+static void *real_fuse_reply_entry, *real_fuse_reply_attr, *real_fuse_add_direntry_plus;
+
+int fuse_reply_entry(fuse_req_t req, const struct fuse_entry_param *e)
+{
+    struct fuse_entry_param out;
+    if (!share_numbers || !shares(&e->attr))
+        return REAL(fuse_reply_entry)(req, e);
+    out = *e;
+    out.attr = shared(&e->attr);
+    return REAL(fuse_reply_entry)(req, &out);
+}
+
+int fuse_reply_attr(fuse_req_t req, const struct stat *attr, double timeout)
+{
+    struct stat out;
+    if (!share_numbers || !shares(attr))
+        return REAL(fuse_reply_attr)(req, attr, timeout);
+    out = shared(attr);
+    return REAL(fuse_reply_attr)(req, &out, timeout);
+}
+
+size_t fuse_add_direntry_plus(fuse_req_t req, char *buf, size_t size, const char *name, const struct fuse_entry_param *e,
+                              off_t offset)
+{
+    struct fuse_entry_param out;
+    if (!share_numbers || !shares(&e->attr))
+        return REAL(fuse_add_direntry_plus)(req, buf, size, name, e, offset);
+    out = *e;
+    out.attr = shared(&e->attr);
+    return REAL(fuse_add_direntry_plus)(req, buf, size, name, &out, offset);
 }
 
 static void split(double seconds, uint64_t *whole, uint32_t *nanoseconds)

@@ -58,6 +58,10 @@ class Library:
         """Have fsync of files in passthrough done by threads of the library's own. Before pyfuse3.init."""
         self._library.cowfs_sync_files()
 
+    def share_numbers(self) -> None:
+        """Show a file's or link's ``st_rdev``, where it has one, as its number. Before pyfuse3.init."""
+        self._library.cowfs_share_numbers()
+
     def wait_for_syncs(self) -> None:
         """Until those threads are done. Before pyfuse3.close."""
         self._library.cowfs_wait_for_syncs()

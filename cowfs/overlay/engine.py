@@ -1,0 +1,304 @@
+"""The overlay of mounts on layers in the store of podman, buildah, CRI-O or docker: what cowfs-overlay mounts.
+
+There the upper is read by others, as a layer, while it is mounted and afterwards, and goes on under the kernel's
+overlayfs or fuse-overlayfs. Neither has to know what only some overlays write, so what is in the upper says all:
+
+    attributes change          the data comes along: no metacopy
+    a directory of a lower     cannot be renamed: EXDEV, and programs copy it
+    a lower file has links     each name is a file of its own once it changes: no index
+    a name begins with .wh.    EINVAL, as with fuse-overlayfs: there it says that another one is deleted
+
+(overlayfs with metacopy=off, redirect_dir=off and index=off; fuse-overlayfs.) ``Shifted`` shows other owners than the
+disk has; ``Kept`` keeps owners and modes in an attribute. Chosen at mount by ``open_engine``: other mounts pay nothing.
+"""
+
+import errno
+import os
+import stat
+from dataclasses import replace
+from typing import Final
+
+from cowfs import ondisk
+from cowfs.layers.directory import Directory, Layer
+from cowfs.layers.engines import (
+    EngineLayer,
+    EngineMarks,
+    EngineUpperLayer,
+    OverriddenLayer,
+    OverriddenUpperLayer,
+    overridden,
+    override_of,
+)
+from cowfs.layers.marks import get_optional
+from cowfs.linux import CAPABILITY
+from cowfs.model import Attr
+from cowfs.options import EngineOptions, MountOptions
+from cowfs.overlay import Caller, Changes, Content, DirNode, Fill, Node, Overlay
+from cowfs.overlay.create import ROOT
+from cowfs.overlay.parts import error
+from cowfs.rules.create import NewFile
+from cowfs.rules.owners import Ids, write_kept
+
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+_ON_DISK: Final = 0o755  # where the mode is kept elsewhere, the engine has to get in
+_UNABLE: Final = frozenset({errno.EPERM, errno.EINVAL})
+
+
+class _Aside(Fill):
+    """A whole copy of a file, built in the work directory under a name that is free."""
+
+    def __init__(self, node: Node, source: int, directory: Directory, name: bytes, size: int) -> None:
+        super().__init__(node, source, os.open(name, _CREATE, 0o600, dir_fd=directory.fd), size)
+        self._directory = directory
+        self.name = name
+        self.published = False
+
+    def close(self) -> None:
+        """As ``Fill.close``; a copy that was not published goes."""
+        super().close()
+        if not self.published:
+            os.unlink(self.name, dir_fd=self._directory.fd)
+
+
+class EngineOverlay(Overlay):
+    """The merge, with an upper that says all."""
+
+    def __init__(self, options: MountOptions) -> None:
+        """As ``Overlay``; ``options.engine`` is set."""
+        assert options.engine is not None
+        self.engine: EngineOptions = options.engine
+        self._same: dict[int, int] = {}  # numbers of further names of a lower file -> that of the first
+        super().__init__(options)
+
+    # --- layers -------------------------------------------------------------------------------------------
+
+    def _namespace(self, options: MountOptions) -> EngineMarks:
+        return EngineMarks(userxattr=options.userxattr)
+
+    def _lower_layer(self, root: int, index: int) -> Layer:
+        override = override_of(b"/proc/self/fd/%d" % root)
+        layer = (OverriddenLayer if override else EngineLayer)(root, index, self.marks, self.cache)
+        layer.override = override
+        return layer
+
+    def _upper_layer(self, root: int) -> Layer:
+        return EngineUpperLayer(root, 0, self.marks, self.cache, is_upper=True)
+
+    # --- links --------------------------------------------------------------------------------------------
+
+    def _is_one_file(self, known: Node, status: os.stat_result) -> bool:
+        """Each name is a node: which of them is meant, when one changes, the kernel says by the node alone."""
+        return known.index_name is not None and super()._is_one_file(known, status)
+
+    def _another(self, known: Node, status: os.stat_result) -> int:
+        number = super()._another(known, status)
+        if not known.is_dir:
+            self._same[number] = self._same.get(known.number, known.number)
+        return number
+
+    def attr(self, node: Node) -> Attr:
+        """As ``Overlay.attr``; names of one lower file have one number, which goes in ``rdev`` (no file has one)."""
+        attr = super().attr(node)
+        if self.shows_links and node.number in self._same and not node.on_upper:
+            return attr._replace(rdev=self._same[node.number])
+        return attr
+
+    def discard(self, node: Node) -> None:
+        """As ``Overlay.discard``."""
+        self._same.pop(node.number, None)
+        super().discard(node)
+
+    def _keep_link_count(self, node: Node) -> None:
+        """There is no index to keep it in."""
+
+    def _index_name(self, node: Node, status: os.stat_result) -> str | None:
+        return None
+
+    # --- copy up ------------------------------------------------------------------------------------------
+
+    def _copy_file(self, node: Node, content: Content) -> None:
+        super()._copy_file(node, Content.COMES if content is Content.STAYS else content)
+
+    def start_fill(self, node: Node) -> Fill:
+        """As ``Overlay.start_fill``; nothing of the file is in the upper before all of it is."""
+        if node.on_upper or node.partial is not None:
+            return super().start_fill(node)
+        source = self._open_data(node)
+        try:
+            upper = self.writer()
+            return _Aside(node, source, upper.work, upper.temporary(), os.fstat(source).st_size)
+        except BaseException:
+            os.close(source)
+            raise
+
+    def finish_fill(self, fill: Fill, before: os.stat_result, capability: bytes | None) -> None:
+        """As ``Overlay.finish_fill``."""
+        if not isinstance(fill, _Aside):
+            super().finish_fill(fill, before, capability)
+            return
+        node = fill.node
+        if node.on_upper:
+            return  # somebody else's request brought it meanwhile
+        if node.lower is None:
+            raise error(errno.ESTALE)
+        if node.parent is not None:
+            self.raise_directory(node.parent)
+        status = node.lower[0].stat(node.lower[1])
+        self._dress(node, self.writer().work.path_of(fill.name), status)
+        self._place(node, fill.name, status)
+        fill.published = True
+        self._copied(node, Content.COMES, status)
+
+    # --- names --------------------------------------------------------------------------------------------
+
+    def _room_for(self, parent: Node, name: bytes) -> tuple[DirNode, Directory]:
+        if name.startswith(ondisk.OCI_WHITEOUT):
+            raise error(errno.EINVAL)
+        return super()._room_for(parent, name)
+
+    def rename(self, old: Node, old_name: bytes, new: Node, new_name: bytes, flags: int = 0) -> None:
+        """As ``Overlay.rename``. Raises EXDEV for a directory that is in a lower, as overlayfs without redirects."""
+        if new_name.startswith(ondisk.OCI_WHITEOUT):
+            raise error(errno.EINVAL)
+        moved = [self.lookup(old, old_name)]
+        if flags:
+            moved.extend(filter(None, [self.find(new, new_name)]))
+        if any(isinstance(node, DirNode) and node.lowers for node in moved):
+            raise error(errno.EXDEV)
+        super().rename(old, old_name, new, new_name, flags)
+
+    def _links(self, node: Node, status: os.stat_result) -> int:
+        links = super()._links(node, status)
+        return min(links, 1) if self.engine.static_nlink and node.is_dir else links
+
+
+class Shifted(EngineOverlay):
+    """Inside, users and groups have other numbers than on the disk. Below this class all numbers are the disk's."""
+
+    def __init__(self, options: MountOptions) -> None:
+        """As ``EngineOverlay``."""
+        super().__init__(options)
+        self._uids = Ids(self.engine.uids or None, self.engine.squash_uid, _overflow("uid"))
+        self._gids = Ids(self.engine.gids or None, self.engine.squash_gid, _overflow("gid"))
+        self._squashes = (self.engine.squash_uid, self.engine.squash_gid) != (None, None)
+        self.caller = self._caller_on_disk
+
+    def _caller_on_disk(self, uid: int, gid: int, umask: int) -> Caller:
+        return Caller(self._uids.stored(uid), self._gids.stored(gid), umask)
+
+    def attr(self, node: Node) -> Attr:
+        """As ``EngineOverlay.attr``."""
+        attr = super().attr(node)
+        return attr._replace(uid=self._uids.shown(attr.uid), gid=self._gids.shown(attr.gid))
+
+    def setattr(self, node: Node, changes: Changes, caller: Caller = ROOT, *, by_handle: bool = False) -> None:
+        """As ``EngineOverlay.setattr``."""
+        uid = None if changes.uid is None else self._uids.stored(changes.uid)
+        gid = None if changes.gid is None else self._gids.stored(changes.gid)
+        super().setattr(node, replace(changes, uid=uid, gid=gid), caller, by_handle=by_handle)
+
+    def set_owner(self, path: bytes, uid: int, gid: int, *, follow: bool) -> None:
+        """As ``EngineOverlay.set_owner``; where all is squashed, an owner that the disk does not take is no error."""
+        try:
+            super().set_owner(path, uid, gid, follow=follow)
+        except OSError as failure:
+            if not self._squashes or failure.errno not in _UNABLE:
+                raise
+
+    def _own(self, directory: Directory, name: bytes, new: NewFile, caller: Caller, given_gid: int) -> None:
+        try:
+            super()._own(directory, name, new, caller, given_gid)
+        except OSError as failure:
+            if not self._squashes or failure.errno not in _UNABLE:
+                raise
+
+
+class Kept(EngineOverlay):
+    """Owners and modes of the upper's files and directories are in an attribute; on the disk all is the engine's."""
+
+    def __init__(self, options: MountOptions) -> None:
+        """As ``EngineOverlay``; ``engine.override`` is the attribute."""
+        assert options.engine is not None
+        self._attribute = options.engine.override or b""
+        super().__init__(options)
+
+    def _upper_layer(self, root: int) -> Layer:
+        path = b"/proc/self/fd/%d" % root
+        if get_optional(path, self._attribute, follow=True) is None:
+            status = overridden(os.stat(path), path, override_of(path), follow=True)
+            os.setxattr(path, self._attribute, write_kept(status.st_uid, status.st_gid, status.st_mode))
+        layer = OverriddenUpperLayer(root, 0, self.marks, self.cache, is_upper=True)
+        layer.override = self._attribute
+        return layer
+
+    def status(self, node: Node) -> os.stat_result:
+        """As ``EngineOverlay.status``."""
+        status = super().status(node)
+        return self._kept(b"/proc/self/fd/%d" % node.anchor, status, follow=True) if node.anchor >= 0 else status
+
+    def set_owner(self, path: bytes, uid: int, gid: int, *, follow: bool) -> None:
+        """In the attribute; as chown(2) does, it takes setuid, setgid and capabilities off."""
+        status = self._kept(path, os.stat(path, follow_symlinks=follow), follow=follow)
+        mode = status.st_mode
+        if stat.S_ISREG(mode):
+            mode &= ~(stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))
+            if get_optional(path, CAPABILITY, follow=follow) is not None:
+                os.removexattr(path, CAPABILITY, follow_symlinks=follow)
+        self._keep(path, status.st_uid if uid < 0 else uid, status.st_gid if gid < 0 else gid, mode, follow=follow)
+
+    def set_mode(self, path: bytes, mode: int) -> None:
+        """In the attribute."""
+        follow = _is_descriptor(path)
+        status = self._kept(path, os.stat(path, follow_symlinks=follow), follow=follow)
+        self._keep(path, status.st_uid, status.st_gid, stat.S_IFMT(status.st_mode) | mode, follow=follow)
+
+    def _own(self, directory: Directory, name: bytes, new: NewFile, caller: Caller, given_gid: int) -> None:
+        path = directory.path_of(name)
+        self._keep(path, caller.uid, new.gid, new.mode, follow=False)
+        if not stat.S_ISLNK(new.mode):
+            os.chmod(path, stat.S_IMODE(new.mode) & 0o777 | _ON_DISK)
+
+    def _kept(self, path: bytes, status: os.stat_result, *, follow: bool) -> os.stat_result:
+        if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            return status
+        return overridden(status, path, self._attribute, follow=follow)
+
+    def _keep(self, path: bytes, uid: int, gid: int, mode: int, *, follow: bool) -> None:
+        try:
+            os.setxattr(path, self._attribute, write_kept(uid, gid, mode), follow_symlinks=follow)
+        except OSError as failure:
+            # Links and devices have no attributes of users: as with fuse-overlayfs, they stay whose they are.
+            if failure.errno != errno.EPERM or not self._attribute.startswith(b"user."):
+                raise
+
+
+class _KeptAndShifted(Shifted, Kept):
+    """Both."""
+
+
+def open_engine(options: MountOptions) -> EngineOverlay:
+    """The overlay that the options ask for. Raises OSError."""
+    engine = options.engine
+    assert engine is not None
+    if options.upper is not None and engine.override is None:
+        engine = replace(engine, override=override_of(os.fsencode(options.upper)) or None)
+        options = replace(options, engine=engine)
+    shifts = engine.uids or engine.gids or (engine.squash_uid, engine.squash_gid) != (None, None)
+    keeps = engine.override is not None and options.writable
+    if keeps:
+        return _KeptAndShifted(options) if shifts else Kept(options)
+    return Shifted(options) if shifts else EngineOverlay(options)
+
+
+def _is_descriptor(path: bytes) -> bool:
+    """Does a path of ``operand`` name a descriptor, which must be followed?"""
+    return path.rpartition(b"/")[0] == b"/proc/self/fd"
+
+
+def _overflow(kind: str) -> int:
+    try:
+        with open(f"/proc/sys/kernel/overflow{kind}", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 65534
