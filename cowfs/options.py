@@ -3,6 +3,7 @@
 Only command lines build one; the file system reads it and never looks at the environment.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class MountOptions:
     allow_suid: bool = False
     allow_dev: bool = False
     journal: Path | None = None  # the file in which every change is recorded (cowfs.journal)
+    journal_when_needed: bool = False  # the first change makes it, and its directory; a failure costs no mount
+    journal_ended: Callable[[int], None] | None = None  # gets the journal's descriptor once all is written
     each_write: bool = False  # there every write, too: no passthrough then
     engine: EngineOptions | None = None  # the layers are an engine's: others read what we write, and we what they wrote
     apart: tuple[LayerInfo, ...] = ()  # instead of lowers: all layers of an image, bottom first, shown one by one

@@ -68,7 +68,7 @@ class Session:
         from cowfs.journal.writer import Journal
 
         try:
-            journal = Journal(options.journal)
+            journal = Journal(options.journal, when_needed=options.journal_when_needed, ended=options.journal_ended)
         except BaseException:
             self._overlay.close()
             raise

@@ -40,7 +40,7 @@ _FIXED: Final = {
 class Process:
     """What a process was when it made changes: one program that it executed, as one user."""
 
-    number: int
+    number: int  # by when it was first seen
     parent: "Process | None"
     pid: int  # as the file system process sees it
     inner_pid: int  # in the process's own pid namespace
@@ -98,7 +98,8 @@ class Reader:
     lost: int = 0  # changes that are missing
     unread: int = 0  # bytes at the end that make no whole frame
     _at: int = 0
-    _processes: dict[int, Process] = field(default_factory=dict)
+    _processes: dict[int, Process] = field(default_factory=dict)  # by their numbers since the last START
+    _count: int = 0
     _directories: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     _paths: dict[int, bytes] = field(default_factory=dict)  # of directories, where they are short
     _open: dict[int, Change] = field(default_factory=dict)
@@ -192,8 +193,7 @@ class Reader:
                 raise ValueError("it holds itself")
             self._directories[number] = parent, body[records.DIRECTORY.size :]
         elif op == Op.PROCESS:
-            process = self._process(body)
-            self._processes[process.number] = process
+            self._process(body)
 
     def _directory(self, number: int) -> bytes:
         path = self._paths.get(number)
@@ -207,7 +207,7 @@ class Reader:
                 self._paths[number] = path
         return path
 
-    def _process(self, body: bytes) -> Process:
+    def _process(self, body: bytes) -> None:
         number, parent, pid, inner, uid, gid, started, flags, *sizes = records.PROCESS.unpack_from(body)
         at, texts = records.PROCESS.size, []
         for size in sizes:
@@ -217,7 +217,9 @@ class Reader:
         arguments = tuple(argv.removesuffix(b"\0").split(b"\0")) if argv else ()
         above = self._processes.get(parent)
         cut = bool(flags & records.ARGV_CUT)
-        return Process(number, above, pid, inner, uid, gid, started, exe, cwd, arguments, cut)
+        self._count += 1
+        process = Process(self._count, above, pid, inner, uid, gid, started, exe, cwd, arguments, cut)
+        self._processes[number] = process
 
 
 def lost_at_the_end(path: Path) -> int:

@@ -5,6 +5,7 @@ is told by ``wake`` that records wait), at the end. That is what a kill -9 loses
 written is counted and told once: it never costs an operation.
 """
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -31,43 +32,64 @@ _LATEST: Final = 0xFFFFFFFF  # us since a batch began
 class Journal:
     """One journal, open for appending. Not safe for threads."""
 
-    def __init__(self, path: Path, limit: int = LIMIT) -> None:
-        """Open or make ``path``; what a killed writer left half is cut off. Raises OSError (EAGAIN: it is in use)."""
+    def __init__(
+        self,
+        path: Path,
+        limit: int = LIMIT,
+        *,
+        when_needed: bool = False,
+        ended: Callable[[int], None] | None = None,
+    ) -> None:
+        """Open or make ``path``; what a killed writer left half is cut off. Raises OSError (EAGAIN: it is in use).
+
+        ``when_needed``: only the first change does, and makes the directory; where that fails, nothing is recorded.
+        ``ended`` is called with the descriptor when all is written.
+        """
         self.wake: Callable[[], None] = lambda: None
         self.lost = 0  # records
         self._limit = limit
-        self._waiting: list[bytes] = []
-        self._began = 0
+        self._ended = ended
+        self._waiting: list[bytes] = [records.short(Op.START)]
+        self._began = time_ns()
         self._stopped = False
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._size = self._resume()
-        except OSError as failure:
-            os.close(self._fd)
-            raise OSError(failure.errno, failure.strerror, os.fspath(path)) from None
-        self.append(records.short(Op.START))
+        self._size = 0
+        self._fd = -1
+        self._needed = not when_needed
+        if self._needed:
+            self._open()
 
-    def _resume(self) -> int:
-        size = os.fstat(self._fd).st_size
-        if not size:
-            os.write(self._fd, records.MAGIC)
-            return len(records.MAGIC)
-        if os.pread(self._fd, len(records.MAGIC), 0) != records.MAGIC:
-            raise OSError(errno.EINVAL, "it is not a journal")
-        end = _end(self._fd, size)
-        os.ftruncate(self._fd, end)
-        os.lseek(self._fd, end, os.SEEK_SET)
-        return end
+    def _open(self) -> None:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._size = _resume(fd)
+        except OSError as failure:
+            os.close(fd)
+            raise OSError(failure.errno, failure.strerror, os.fspath(self._path)) from None
+        self._fd = fd
+
+    def _need(self) -> None:
+        """Something is to be written, and nothing was so far."""
+        self._needed = True
+        self._began = time_ns()
+        try:
+            with contextlib.suppress(FileExistsError):
+                self._path.parent.mkdir(mode=0o700)
+            self._open()
+        except OSError as failure:
+            self._stop([], f"cannot be written: {failure.strerror}")
+        self.wake()
 
     @property
     def is_waiting(self) -> bool:
-        """Are there records that are not written yet?"""
-        return bool(self._waiting)
+        """Are there records that are to be written?"""
+        return self._needed and bool(self._waiting)
 
     def change(self, op: int, layer: int, process: int, directory: int, name: bytes, rest: bytes = b"") -> None:
         """Record a change."""
+        if not self._needed:
+            self._need()
         if self._stopped:
             self.lost += 1
             return
@@ -90,9 +112,13 @@ class Journal:
             self._began = time_ns()
             self.wake()
         self._waiting.append(record)
+        if not self._needed and len(self._waiting) >= BATCH:  # they are not for ever only in memory
+            self._need()
 
     def flush(self) -> None:
         """Write what waits."""
+        if not self._needed:
+            return
         waiting, self._waiting = self._waiting, []
         if not waiting or self._stopped:
             return
@@ -131,8 +157,26 @@ class Journal:
         if self.lost:
             end.insert(0, records.short(Op.LOST, records.COUNT.pack(self.lost)))
         self._write(records.frame(time_ns(), end), [])
-        os.close(self._fd)
-        self._fd = -1
+        try:
+            if self._ended is not None:
+                self._ended(self._fd)
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _resume(fd: int) -> int:
+    """Where to go on: behind the last whole frame."""
+    size = os.fstat(fd).st_size
+    if not size:
+        os.write(fd, records.MAGIC)
+        return len(records.MAGIC)
+    if os.pread(fd, len(records.MAGIC), 0) != records.MAGIC:
+        raise OSError(errno.EINVAL, "it is not a journal")
+    end = _end(fd, size)
+    os.ftruncate(fd, end)
+    os.lseek(fd, end, os.SEEK_SET)
+    return end
 
 
 def _end(fd: int, size: int) -> int:

@@ -150,3 +150,79 @@ def test_a_directory_in_itself_is_refused(path: Path) -> None:
     journal.close()
     with pytest.raises(StoreError, match="makes no sense"):
         read(path)
+
+
+def test_a_journal_that_nobody_needed_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "cowfs" / "journal"
+    journal = Journal(path, when_needed=True)
+    journal.append(records.directory(PLACE, 0, b""))
+    assert not journal.is_waiting
+    journal.flush()
+    journal.close()
+    assert not path.parent.exists()
+
+
+def test_the_first_change_makes_it_with_all_that_was_known_before(tmp_path: Path) -> None:
+    path = tmp_path / "cowfs" / "journal"
+    for _ in range(2):  # the second time it goes on
+        journal = Journal(path, when_needed=True)
+        directory(journal, b"srv")
+        woken: list[bool] = []
+        journal.wake = lambda woken=woken: woken.append(True)  # type: ignore[misc]
+        made(journal, 2)
+        assert woken
+        journal.close()
+    changes, reader = read(path)
+    assert [change.path for change in changes] == [b"srv/d0", b"srv/d1"] * 2
+    assert (reader.ended, reader.lost) == (True, 0)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_known_before_the_first_change_does_not_pile_up(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path, when_needed=True)
+    for _ in range(BATCH):
+        journal.append(records.directory(PLACE, 0, b""))
+    journal.flush()
+    assert path.stat().st_size > BATCH
+    journal.close()
+
+
+def test_a_needed_journal_that_cannot_be_made_costs_only_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cowfs").write_text("in the way")
+    journal = Journal(tmp_path / "cowfs" / "journal", when_needed=True)
+    made(journal, 3)
+    journal.close()
+    assert journal.lost == 3
+    assert "further changes are not recorded" in caplog.text
+    caplog.clear()
+
+
+def test_whoever_wants_to_gets_all_of_it_even_if_it_was_removed(path: Path) -> None:
+    copies: list[bytes] = []
+    journal = Journal(path, ended=lambda fd: copies.append(os.pread(fd, 1 << 20, 0)))
+    directory(journal, b"")
+    made(journal, 1)
+    journal.flush()
+    path.unlink()
+    journal.close()
+    path.write_bytes(copies[0])
+    changes, reader = read(path)
+    assert ([change.path for change in changes], reader.ended) == ([b"d0"], True)
+
+
+def test_processes_of_a_second_mount_are_others(path: Path) -> None:
+    for name in (b"first", b"second"):
+        journal = Journal(path)
+        argv = name + b"\0"
+        journal.append(
+            records.process(1, 0, pid=7, inner_pid=1, uid=0, gid=0, started=1, exe=b"/x", cwd=b"/", argv=argv)
+        )
+        directory(journal, b"")
+        journal.change(Op.MKDIR, NO_LAYER, 1, PLACE, name, records.MODE.pack(0o755))
+        journal.close()
+    changes, _ = read(path)
+    found = [change.process for change in changes]
+    assert [(one.number, one.argv) for one in found if one] == [(1, (b"first",)), (2, (b"second",))]
