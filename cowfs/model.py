@@ -97,6 +97,13 @@ def shown_layers(layers: Sequence[LayerInfo]) -> tuple[LayerInfo, ...]:
     return tuple(layer for place, layer in enumerate(layers) if place >= top and not layer.empty)
 
 
+class Step(NamedTuple):
+    """A line of an image's history."""
+
+    created_by: str  # empty if not known
+    layer: int | None  # the number of the layer that it made
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """What a source on a command line resolved to: layers, and how a command starts in them."""
@@ -108,6 +115,7 @@ class Base:
     host: bool = False  # the layers are the machine's own root
     live: bool = False  # they may change underneath: that root, or a run that goes on
     hidden: tuple[Path, ...] = ()  # directories of the layers that appear empty
+    steps: tuple[Step, ...] = ()  # how it was built; empty for what is no image
 
     @property
     def lowers(self) -> tuple[Path, ...]:
@@ -121,6 +129,7 @@ class RunState(Enum):
     RUNNING = "running"
     DISCARDED = "discarded"
     LOST = "lost"
+    STOPPED = "stopped"  # a container of another engine, which may start it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,16 @@ class Run:
     state: RunState = RunState.RUNNING
 
     @property
+    def title(self) -> str:
+        """What it is called in a sentence."""
+        return f"run {self.id}"
+
+    @property
+    def token(self) -> str:
+        """What a person types for it."""
+        return self.id
+
+    @property
     def upper(self) -> Path:
         """The directory that holds the changes, in overlayfs's format."""
         return self.directory / "upper"
@@ -172,3 +191,46 @@ class Run:
     def work(self) -> Path:
         """overlayfs's work directory, on the same file system as the upper."""
         return self.directory / "work"
+
+
+@dataclass(frozen=True, slots=True)
+class Container(Run):
+    """A container of another engine, seen as a run. What it changed lies in that engine's store, and is only read.
+
+    ``directory`` is that of its topmost layer there; ``id`` the first 12 hex digits of its own.
+    """
+
+    engine: str = ""  # "podman", "docker"
+    typed: str = ""  # engine:NAME, or engine:[ROOT]NAME
+
+    @property
+    def title(self) -> str:
+        """What it is called in a sentence."""
+        return f"container {self.name or self.id}"
+
+    @property
+    def token(self) -> str:
+        """What a person types for it."""
+        return self.typed
+
+    @property
+    def upper(self) -> Path:
+        """The directory that holds the changes, in overlayfs's format."""
+        return self.directory / "diff"
+
+    @property
+    def journal(self) -> Path:
+        """The file that says who changed what, when; it need not be there."""
+        return self.work / "cowfs" / "journal"
+
+
+@dataclass(frozen=True, slots=True)
+class Built(Run):
+    """A layer of an image, seen as a run over the layers below it."""
+
+    tree: Path = Path()
+
+    @property
+    def upper(self) -> Path:
+        """The directory that holds the changes, in overlayfs's format."""
+        return self.tree

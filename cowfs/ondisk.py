@@ -36,11 +36,13 @@ OVERRIDE_CONTAINERS: Final = b"user.containers.override_stat"  # the same, writt
 # --- the work directory -----------------------------------------------------------------------------------
 WORK: Final = b"work"  # where a copy is built before one rename publishes it
 PARTS: Final = b"parts"  # exists while files of the upper may be in parts: found by a mount, a kill left them
+PRIVATE: Final = "cowfs"  # what engines' mounts of ours keep beside it: their journal
 INDEX: Final = b"index"  # hex of an origin handle -> the upper file that all links of that lower file share
 
 # --- the store: /var/lib/cowfs, 0700 ----------------------------------------------------------------------
 STORE_DEFAULT: Final = "/var/lib/cowfs"
 STORE_ENV: Final = "COWFS_ROOT"  # names another store; --root on a command line comes before it
+PODMAN_ROOT_ENV: Final = "COWFS_PODMAN_ROOT"  # names podman's store, where it is in no usual place
 IMAGES: Final = "images"  # a file per reference: manifest digest and config
 BLOBS: Final = "blobs/sha256"  # manifests, configs, half-downloaded layers
 PART: Final = ".part"  # the end of the name of a half-downloaded blob
@@ -49,6 +51,8 @@ LAYER_ROOT: Final = "root"  # the tree of a layer
 LAYER_SKELETON: Final = "skeleton.gz"  # the layer's tar without the data of its files: with the tree, the exact tar
 LAYER_JSON: Final = "layer.json"  # facts about a layer, written before it is published
 RUNS: Final = "runs"  # a directory per run
+BUILDS: Final = "builds"  # a directory per container that became a layer of an image, and is gone
+BUILD_JSON: Final = "build.json"  # which one that was
 VOLUMES: Final = "volumes"  # a directory per named volume: the data itself, kept until it is removed by hand
 STAGING: Final = "staging"  # what is being built; each entry holds a flock while its maker lives
 LOCKS: Final = "locks"  # flock files: the store's own, one per layer that is being imported

@@ -64,6 +64,11 @@ def mounted() -> list[Mounted]:
     ]
 
 
+def places() -> list[Path]:
+    """Where anything is mounted, as far as this process sees."""
+    return [Path(os.fsdecode(line.where)) for line in _table()]
+
+
 def _topmost(mountpoint: Path) -> tuple[bytes, int | None]:
     """File system type and device number of the mount that hides the others on ``mountpoint``."""
     wanted = os.fsencode(mountpoint)

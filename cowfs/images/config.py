@@ -1,19 +1,24 @@
 """The config of an image (OCI image-spec, config.md): bytes in, values out, no I/O. Raises BrokenImage."""
 
 from dataclasses import dataclass
+from itertools import count
 
 from cowfs.errors import BrokenImage
 from cowfs.images.jsondoc import Fields, check_digest, parse
-from cowfs.model import ImageConfig
+from cowfs.model import ImageConfig, Step
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedConfig:
-    """What we use of a config. ``created_by`` has a history line for each layer, empty where it is not known."""
+    """What we use of a config. ``created_by`` has a history line for each layer, empty where it is not known.
+
+    ``steps`` are all lines of the history, those that made no layer, too.
+    """
 
     image: ImageConfig
     diff_ids: tuple[str, ...]
     created_by: tuple[str, ...]
+    steps: tuple[Step, ...]
     platform: str  # "linux/amd64"
 
 
@@ -26,11 +31,13 @@ def parse_config(data: bytes) -> ParsedConfig:
     diff_ids = rootfs.texts("diff_ids")
     for diff_id in diff_ids:
         check_digest(diff_id, "config")
+    steps = _steps(fields, len(diff_ids))
     parts = (fields.text(key, "") for key in ("os", "architecture", "variant"))
     return ParsedConfig(
         image=_image(fields.fields("config")),
         diff_ids=diff_ids,
-        created_by=_created_by(fields, len(diff_ids)),
+        created_by=tuple(step.created_by for step in steps if step.layer is not None),
+        steps=steps,
         platform="/".join(filter(None, parts)),
     )
 
@@ -50,7 +57,13 @@ def _image(fields: Fields) -> ImageConfig:
     )
 
 
-def _created_by(fields: Fields, layers: int) -> tuple[str, ...]:
+def _steps(fields: Fields, layers: int) -> tuple[Step, ...]:
     """History has a line for each layer, and others that made none. One that does not add up is left out."""
-    lines = [line.text("created_by", "") for line in fields.objects("history") if not line.flag("empty_layer")]
-    return tuple(lines) if len(lines) == layers else ("",) * layers
+    numbers = count(1)
+    steps = [
+        Step(line.text("created_by", ""), None if line.flag("empty_layer") else next(numbers))
+        for line in fields.objects("history")
+    ]
+    if next(numbers) != layers + 1:
+        return tuple(Step("", number) for number in range(1, layers + 1))
+    return tuple(steps)

@@ -1,9 +1,9 @@
-"""``docker:NAME``: an image of docker's overlay2 store, where it lies (docker's layer/filestore.go, image/fs.go).
+"""``docker:NAME``: an image of docker's own store, where it lies (docker's layer/filestore.go, image/fs.go).
 
-    image/overlay2/repositories.json               name -> image id
-    image/overlay2/imagedb/content/sha256/<id>     config
-    image/overlay2/layerdb/sha256/<chainID>/cache-id, size
-    overlay2/<cache-id>/diff                       the tree
+    image/DRIVER/repositories.json               name -> image id; DRIVER is overlay2 or fuse-overlayfs
+    image/DRIVER/imagedb/content/sha256/<id>     config
+    image/DRIVER/layerdb/sha256/<chainID>/cache-id, size
+    DRIVER/<cache-id>/diff                       the tree
 
 The chainID of the lowest layer is its diffID, that of another one the digest of "<chainID below> <diffID>".
 """
@@ -20,6 +20,7 @@ from cowfs.images.jsondoc import check_digest, parse
 from cowfs.model import Base
 
 ROOT = Path("/var/lib/docker")
+DRIVERS = ("overlay2", "fuse-overlayfs")
 _DAEMON = Path("/etc/docker/daemon.json")
 _CACHE_ID = re.compile(r"[0-9a-z]{25,64}")
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
@@ -28,11 +29,12 @@ _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 def resolve(text: str, rest: str) -> Base:
     """The base that ``docker:REST``, typed as ``text``, names. Raises CowfsError."""
     given, name = foreign.split(rest)
-    root = given or _configured()
+    root = given or configured()
     foreign.check_root(root, "docker")
-    images = root / "image" / "overlay2"
-    if not images.is_dir():
+    driver = next((name for name in DRIVERS if (root / "image" / name).is_dir()), None)
+    if driver is None:
         raise NotFound(f"docker keeps its images in another form than overlay2 in {root}: use docker save")
+    images = root / "image" / driver
     digest = _find(images, name, root)
     data = foreign.read(images / "imagedb/content/sha256" / digest.removeprefix("sha256:"), limits.DOCUMENT)
     if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
@@ -41,12 +43,13 @@ def resolve(text: str, rest: str) -> Base:
     directories, sizes = [], []
     for chain_id in _chain_ids(config.diff_ids):
         layer = images / "layerdb/sha256" / chain_id.removeprefix("sha256:")
-        directories.append(root / "overlay2" / _word(layer / "cache-id", _CACHE_ID) / "diff")
-        sizes.append(int(_word(layer / "size", re.compile(r"[0-9]{1,15}"))))
+        directories.append(root / driver / word(layer / "cache-id", _CACHE_ID) / "diff")
+        sizes.append(int(word(layer / "size", re.compile(r"[0-9]{1,15}"))))
     return foreign.base(text, config, digest, directories, sizes)
 
 
-def _configured() -> Path:
+def configured() -> Path:
+    """Docker's data root, as its daemon's configuration has it."""
     try:
         found = json.loads(_DAEMON.read_bytes()).get("data-root")
     except (OSError, ValueError, AttributeError):
@@ -84,8 +87,8 @@ def _chain_ids(diff_ids: tuple[str, ...]) -> list[str]:
     return chain
 
 
-def _word(path: Path, form: re.Pattern[str]) -> str:
-    """The content of a small file."""
+def word(path: Path, form: re.Pattern[str]) -> str:
+    """The content of a small file. Raises StoreError, BrokenImage."""
     text = foreign.read(path, 1024).decode("ascii", "replace").strip()
     if not form.fullmatch(text):
         raise BrokenImage(f"{path} holds {text[:100]!r}")

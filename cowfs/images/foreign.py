@@ -75,7 +75,7 @@ def base(text: str, config: ParsedConfig, digest: str, directories: list[Path], 
         LayerInfo(number, directory, diff_id, size, created_by, foreign=True)
         for number, (directory, diff_id, size, created_by) in enumerate(facts, 1)
     ]
-    return Base(source=text, layers=tuple(layers), config=config.image, digest=digest)
+    return Base(source=text, layers=tuple(layers), config=config.image, digest=digest, steps=config.steps)
 
 
 def _check_directory(directory: Path) -> None:

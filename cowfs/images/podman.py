@@ -17,6 +17,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cowfs import userns
 from cowfs.errors import BrokenImage, NotFound, StoreError, UsageError
 from cowfs.images import foreign, limits
 from cowfs.images.config import parse_config
@@ -38,14 +39,14 @@ class _Layer(NamedTuple):
 def resolve(text: str, rest: str) -> Base:
     """The base that ``podman:REST``, typed as ``text``, names. Raises CowfsError."""
     given, name = foreign.split(rest)
-    roots = [given] if given else _configured()
+    roots = [given] if given else configured()
     foreign.check_root(roots[0], "podman")
     for root in roots:
         program = root / "overlay" / ".has-mount-program"  # which may be fuse-overlayfs
         if program.exists() and foreign.read(program, 1024).strip() == b"true":
             raise StoreError(f"the layers in {root} are in the form of fuse-overlayfs: use podman save")
     root, image = _find(roots, name)
-    directory = root / "overlay-images" / _id(image, "id")
+    directory = root / "overlay-images" / checked_id(image, "id")
     manifest = parse(foreign.read(directory / "manifest", limits.DOCUMENT), f"manifest of {text}")
     digest = manifest.fields("config").digest("digest")
     data = foreign.read(directory / _big_data(digest), limits.DOCUMENT)
@@ -59,9 +60,11 @@ def resolve(text: str, rest: str) -> Base:
     return foreign.base(text, config, own, [layer.directory for layer in chain], [layer.size for layer in chain])
 
 
-def _configured() -> list[Path]:
+def configured() -> list[Path]:
     """The store and the additional ones, as storage.conf(5) has it."""
-    for path in _CONFIGS:
+    own = Path(userns.home(), ".config/containers/storage.conf")
+    configs = (own,) if userns.entered() else _CONFIGS
+    for path in configs:
         try:
             storage = tomllib.loads(path.read_text()).get("storage") or {}
         except FileNotFoundError:
@@ -69,28 +72,32 @@ def _configured() -> list[Path]:
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be used: {error}") from None
         return _roots(path, storage)
-    return [ROOT]
+    return [_usual()]
+
+
+def _usual() -> Path:
+    return Path(userns.home(), ".local/share/containers/storage") if userns.entered() else ROOT
 
 
 def _roots(path: Path, storage: dict[str, Any]) -> list[Path]:
     if storage.get("driver", "overlay") not in ("overlay", ""):
         raise StoreError(f"podman's layers are not in directories: the driver in {path} is {storage['driver']!r}")
     more = (storage.get("options") or {}).get("additionalimagestores") or []
-    return [Path(storage.get("graphroot") or ROOT), *(Path(store) for store in more if isinstance(store, str))]
+    return [Path(storage.get("graphroot") or _usual()), *(Path(store) for store in more if isinstance(store, str))]
 
 
 def _find(roots: list[Path], name: str) -> tuple[Path, Fields]:
     known: list[str] = []
     by_id: dict[str, tuple[Path, Fields]] = {}
-    images = [(root, image) for root in roots for image in _list(root, "overlay-images/images.json")]
+    images = [(root, image) for root in roots for image in documents(root, "overlay-images/images.json")]
     for spelling in foreign.spellings(name):
         for root, image in images:
             if spelling in image.texts("names"):
                 return root, image
     for root, image in images:
         known += image.texts("names")
-        if re.fullmatch(r"[0-9a-f]{4,64}", name) and _id(image, "id").startswith(name):
-            by_id.setdefault(_id(image, "id"), (root, image))
+        if re.fullmatch(r"[0-9a-f]{4,64}", name) and checked_id(image, "id").startswith(name):
+            by_id.setdefault(checked_id(image, "id"), (root, image))
     if len(by_id) == 1:
         return by_id.popitem()[1]
     listed = ", ".join(known[:10]) or "none"
@@ -101,10 +108,10 @@ def _layers(roots: list[Path]) -> dict[str, _Layer]:
     """By id, those of the first root before those of the others."""
     found: dict[str, _Layer] = {}
     for root in roots:
-        for layer in _list(root, "overlay-layers/layers.json"):
+        for layer in documents(root, "overlay-layers/layers.json"):
             if layer.fields("flags").flag("incomplete"):
                 continue
-            name = _id(layer, "id")
+            name = checked_id(layer, "id")
             size = layer.integer("diff-size") if "diff-size" in layer else 0
             facts = _Layer(
                 layer.text("parent", ""), root / "overlay" / name / "diff", layer.text("diff-digest", ""), size
@@ -125,12 +132,14 @@ def _chain(layers: dict[str, _Layer], image: Fields, text: str) -> list[_Layer]:
     return chain[::-1]
 
 
-def _list(root: Path, name: str) -> list[Fields]:
+def documents(root: Path, name: str) -> list[Fields]:
+    """What a list of a store says; nothing where it is not there. Raises StoreError, BrokenImage."""
     path = root / name
     return parse_list(foreign.read(path, foreign.LIMIT), str(path)) if os.path.lexists(path) else []
 
 
-def _id(fields: Fields, key: str) -> str:
+def checked_id(fields: Fields, key: str) -> str:
+    """An id of a store: it becomes part of a path. Raises BrokenImage."""
     value = fields.text(key)
     if not _ID.fullmatch(value):
         raise BrokenImage(f"{key!r} of the {fields.what} is {value[:100]!r}")

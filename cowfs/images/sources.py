@@ -133,4 +133,5 @@ def base_of(text: str, image: StoredImage, store: Store, every_layer: bool = Fal
         layers=tuple(layers) if every_layer else shown_layers(layers),
         config=config.image,
         digest=image.digest,
+        steps=config.steps,
     )

@@ -18,7 +18,7 @@ _WHOLE = (ChangeClass.REMOVED, ChangeClass.REPLACED, ChangeClass.RENAMED)
 def between(first: Run, second: Run, left: Tree, right: Tree) -> Iterator[Change]:
     """The changes that lead from one to the other, in order; those of times alone left out. Raises UsageError."""
     if first.lowers != second.lowers:
-        raise UsageError(f"the runs {first.id} and {second.id} have different bases")
+        raise UsageError(f"{first.title} and {second.title} have different bases")
     for path in sorted(_paths([first, second], (left, right)), key=order):
         change = _compared(path, left, right)
         if change is not None and change.change not in (ChangeClass.TOUCHED, ChangeClass.IDENTICAL):

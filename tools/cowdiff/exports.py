@@ -52,7 +52,7 @@ def overlay(run: Run, path: str) -> None:
     if os.path.lexists(target):
         raise UsageError(f"{target} exists: nothing is overwritten")
     if os.path.lexists(os.path.join(os.fsencode(run.work), PARTS)):
-        raise StoreError(f"run {run.id} was killed and has files in parts, which no other program knows: export a tar")
+        raise StoreError(f"{run.title} has files in parts, which no other program knows: export a tar")
     with _aside(target) as new:
         # The one program that copies devices, holes, hard links and every attribute, at any depth.
         done = subprocess.run(["cp", "-a", "--", f"{run.upper}/.", f"{new}"], stderr=subprocess.PIPE, text=True)

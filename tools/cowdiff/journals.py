@@ -12,7 +12,7 @@ from cowfs.errors import NotFound
 from cowfs.journal.history import MADE, History
 from cowfs.journal.reader import Change, Process, Reader
 from cowfs.journal.records import NO_LAYER, Op
-from cowfs.model import Kind, Run, RunState
+from cowfs.model import Container, Kind, Run, RunState
 from cowfs.runs.changes import Change as RunChange
 from cowfs.runs.changes import ChangeClass, Version
 from cowfs.runs.escape import printable
@@ -25,8 +25,14 @@ _COMMAND: Final = 80  # bytes of a command in a table
 def journal_of(run: Run) -> Reader:
     """Raises NotFound where the run has none."""
     if not run.journal.exists():
-        raise NotFound(f"run {run.id} has no journal: it was made with --no-journal")
+        raise NotFound(f"{run.title} has no journal: {_why_none(run)}")
     return Reader(run.journal)
+
+
+def _why_none(run: Run) -> str:
+    if isinstance(run, Container):
+        return "cowfs has seen no change of it"
+    return "it was made with --no-journal"
 
 
 def history_of(run: Run) -> tuple[History, Reader]:
@@ -49,7 +55,7 @@ def missing(reader: Reader, run: Run) -> Iterator[str]:
     if reader.unread:
         yield f"the last {reader.unread} bytes of the journal are not whole, and were left out"
     elif not reader.ended:
-        yield "the run's file system was killed: what it did in its last moments may be missing"
+        yield f"the file system of {run.title} was killed: what it did in its last moments may be missing"
 
 
 def path_inside(path: bytes) -> bytes:

@@ -10,6 +10,8 @@
     the upper, removed                    the base has it still         cowdiff apply
     a layer, not changed                  it stays as it is             -
 
+Of a container of another engine the same, in that engine's words: its upper stays until it is removed.
+
 Mounts come first, the deepest of them; then the upper, then the layers.
 """
 
@@ -21,7 +23,7 @@ from enum import Enum
 from typing import Final
 
 from cowfs.errors import NotFound
-from cowfs.model import Mounted, Run, RunState
+from cowfs.model import Container, Mounted, Run, RunState
 from cowfs.runs.escape import printable
 
 
@@ -76,27 +78,28 @@ def _mounted(run: Run, mounted: Mounted, path: str) -> Answer:
     if mounted.kind == "volume":
         source = _text(posixpath.join(mounted.source, posixpath.relpath(path, mounted.target)).removesuffix("/."))
         if mounted.read_only:
-            keep = f"nothing could be written; without :ro, cowrun -v {_text(mounted.source)}:{target}"
+            keep = f"nothing could be written; without :ro, {_starts(run)} -v {_text(mounted.source)}:{target}"
             return Answer(
                 Place.VOLUME, True, f"a volume, read-only: {source} of the host", "stays on the host", (keep,)
             )
-        keep = "it is kept already: what the run wrote there is on the host"
+        keep = f"it is kept already: what the {_noun(run)} wrote there is on the host"
         return Answer(Place.VOLUME, True, f"a volume: {source} of the host", "stays on the host", (keep,))
     if mounted.kind in _MEMORY:
-        keep = f"cowrun -v DIRECTORY:{target} puts a directory of the host there"
+        keep = f"{_starts(run)} -v DIRECTORY:{target} puts a directory of the host there"
         return Answer(Place.TMPFS, False, f"a tmpfs on {target}: memory", _past(run, "gone, without a trace"), (keep,))
     if mounted.kind == "injected":
-        where = f"a file that cowrun made for this run and mounted on {target}"
-        keep = f"cowrun -v FILE:{target} mounts a file of the host instead"
+        maker = run.engine if isinstance(run, Container) else "cowrun"
+        where = f"a file that {maker} made for this {_noun(run)} and mounted on {target}"
+        keep = f"{_starts(run)} -v FILE:{target} mounts a file of the host instead"
         return Answer(
             Place.INJECTED, False, where, _past(run, "thrown away; the image's own was never changed"), (keep,)
         )
     if mounted.kind == "mount":
-        return Answer(Place.KERNEL, False, f"a mount on {target}, not the merge", "not part of the run's changes", ())
+        where, at_exit = f"a mount on {target}, not the merge", f"not part of the {_noun(run)}'s changes"
+        return Answer(Place.KERNEL, False, where, at_exit, ())
     keep = "nothing keeps it: there is no file on a disk"
-    return Answer(
-        Place.KERNEL, False, f"{mounted.kind} on {target}: the kernel's", _past(run, "gone with the run"), (keep,)
-    )
+    at_exit = _past(run, f"gone with the {_noun(run)}")
+    return Answer(Place.KERNEL, False, f"{mounted.kind} on {target}: the kernel's", at_exit, (keep,))
 
 
 def _merged(run: Run, path: bytes) -> Answer:
@@ -116,10 +119,11 @@ def _merged(run: Run, path: bytes) -> Answer:
             return _found(run, path, shown)
     with base_of(run) as base:
         if base.walk(path) is not None:
-            where = "nowhere in the run: it removed it; the base below has it still"
-            return Answer(Place.REMOVED, False, where, _past(run, "there again for the next run"), _removal(run, shown))
+            where = f"nowhere in the {_noun(run)}: it removed it; the base below has it still"
+            at_exit = _past(run, f"there again for the next {_noun(run)}")
+            return Answer(Place.REMOVED, False, where, at_exit, _removal(run, shown))
     _nowhere(run, path, shown)
-    where = "nowhere any more: the run made and removed it"
+    where = f"nowhere any more: the {_noun(run)} made and removed it"
     return Answer(Place.NOWHERE, False, where, "nothing is left of it", ())
 
 
@@ -130,6 +134,8 @@ def _is_link(path: list[bytes], target: bytes, rest: list[bytes]) -> NotFound:
 
 
 def _removal(run: Run, shown: str) -> tuple[str, ...]:
+    if isinstance(run, Container):
+        return (_commit(run),)
     return (f"cowdiff apply {run.id} {shown} removes it from the base",) if not run.digest else ()
 
 
@@ -137,28 +143,50 @@ def _nowhere(run: Run, path: bytes, shown: str) -> None:
     from cowdiff.journals import history_of
 
     if not run.journal.exists() or not history_of(run)[0].blame(path):
-        raise NotFound(f"no such path in the run: {shown}")
+        raise NotFound(f"no such path in the {_noun(run)}: {shown}")
 
 
 def _found(run: Run, path: bytes, shown: str) -> Answer:
     number, above = _layer(run, path)
     if number is None:
-        where = f"the run's upper, {printable(os.fsencode(run.upper) + b'/' + path)}"
+        where = f"the {_noun(run)}'s upper, {printable(os.fsencode(run.upper) + b'/' + path)}"
+        where += f", over layer {above}" if above else ""
+        if isinstance(run, Container):
+            at_exit = f"stays until the container is removed ({run.engine} rm)"
+            return Answer(Place.UPPER, False, where, at_exit, (_commit(run), *_taken_out(run, shown)))
         at_exit = _past(run, f"thrown away, and kept to look at until run {run.id} is removed (cowdiff rm, prune)")
         keep = (
             f"cowdiff commit {run.id} NAME makes an image of all that the run left"
             if run.digest
             else f"cowdiff apply {run.id} {shown} gives it to the base",
-            f"cowdiff cp {run.id}:{shown} DEST takes it out",
-            f"cowrun -v DIRECTORY:{posixpath.dirname(shown)} ... writes it to the host the next time",
+            *_taken_out(run, shown),
         )
-        return Answer(Place.UPPER, False, where + (f", over layer {above}" if above else ""), at_exit, keep)
+        return Answer(Place.UPPER, False, where, at_exit, keep)
     base = (
         "this machine's own root"
         if run.host
         else f"layer {number} of {len(run.lowers)} of {printable(os.fsencode(run.source))}"
     )
-    return Answer(Place.LAYER, True, f"{base}; the run did not change it", "stays as it is", ())
+    return Answer(Place.LAYER, True, f"{base}; the {_noun(run)} did not change it", "stays as it is", ())
+
+
+def _taken_out(run: Run, shown: str) -> tuple[str, str]:
+    return (
+        f"cowdiff cp {run.token}:{shown} DEST takes it out",
+        f"{_starts(run)} -v DIRECTORY:{posixpath.dirname(shown)} ... writes it to the host the next time",
+    )
+
+
+def _commit(run: Container) -> str:
+    return f"{run.engine} commit {run.name} NAME makes an image of all that the container left"
+
+
+def _noun(run: Run) -> str:
+    return "container" if isinstance(run, Container) else "run"
+
+
+def _starts(run: Run) -> str:
+    return f"{run.engine} run" if isinstance(run, Container) else "cowrun"
 
 
 def _layer(run: Run, path: bytes) -> tuple[int | None, int]:

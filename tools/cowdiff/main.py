@@ -17,6 +17,7 @@ from cowfs import __version__
 from cowfs.cli.context import root_option
 from cowfs.cli.entry import run
 from cowfs.cli.group import LazyGroup
+from cowfs.ondisk import PODMAN_ROOT_ENV
 
 COMMANDS = {
     "list": "List the runs, the newest first.",
@@ -53,17 +54,24 @@ COMMANDS = {
 )
 @click.version_option(__version__, prog_name="cowdiff", message="%(prog)s %(version)s")
 @root_option
+@click.option(
+    "--podman-root",
+    envvar=PODMAN_ROOT_ENV,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help=f"Podman's store, as its own --root (also {PODMAN_ROOT_ENV}; what storage.conf says).",
+)
 @click.pass_context
-def cowdiff(ctx: click.Context, root: Path) -> int | None:
-    """See what throw-away runs changed.
+def cowdiff(ctx: click.Context, root: Path, podman_root: Path | None) -> int | None:
+    """See what throw-away runs changed, and containers of podman and docker.
 
-    RUN is a run's id, an unambiguous beginning of it, a name, or "last".
+    RUN is a run's id, an unambiguous beginning of it, a name, or "last"; or a container: podman:NAME, docker:NAME.
     """
     if os.geteuid():
         from cowfs import userns
 
         userns.enter()  # who is not root reads in one what was run in one
-    ctx.obj = Context(root)
+    ctx.obj = Context(root, podman_root and podman_root.absolute())
     if ctx.invoked_subcommand is None:
         from cowdiff.commands.list import command
 

@@ -25,7 +25,7 @@ def command(context: Context, token: str, paths: tuple[bytes, ...], yes: bool) -
     from cowfs.cli.diffs.render import COLOURS, line
     from cowfs.errors import UsageError
 
-    run = context.find(token)
+    run = context.own(token)
     paint = painter()
     with application(run, wanted(paths)) as planned:
         write(paint(line(change), COLOURS.get(change.change)) + "\n" for change in planned.chosen)

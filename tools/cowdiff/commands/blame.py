@@ -31,7 +31,7 @@ def command(context: Context, token: str, path: bytes, as_json: bool) -> None:
     for line in missing(reader, run):
         complain("cowdiff", line)
     if not changes:
-        raise NotFound(f"run {run.id} did not change {printable(path)}")
+        raise NotFound(f"{run.title} did not change {printable(path)}")
     sys.stdout.writelines(_json(changes) if as_json else blame_lines(changes))
 
 

@@ -25,7 +25,7 @@ def command(context: Context, token: str, name: str, author: str, message: str) 
     from cowfs.images.commit import History, commit
     from cowfs.model import RunState
 
-    run = context.find(token)
+    run = context.own(token)
     if run.state is RunState.RUNNING:
         raise StoreError(f"run {run.id} is still going: end it first")
     runs = context.runs().list()

@@ -1,11 +1,14 @@
 """``cowdiff cp RUN:PATH DEST``: take something out of a run."""
 
 import os
+import re
 from pathlib import Path
 
 import click
 
 from cowdiff.context import Context
+
+_SOURCE = re.compile(rb"((?:(?:podman|docker):(?:\[[^]]*\])?)?[^:]+):(.*)", re.DOTALL)
 
 
 @click.command("cp")
@@ -21,10 +24,11 @@ def command(context: Context, source: bytes, dest: Path, before: bool, archive: 
     """
     from cowfs.errors import NotFound, UsageError
 
-    token, colon, path = source.partition(b":")
-    if not colon:
+    match = _SOURCE.fullmatch(source)
+    if match is None:
         raise UsageError("what to copy is written RUN:PATH, as in last:/etc/passwd")
-    run = context.find(os.fsdecode(token))
+    path = match[2]
+    run = context.find(os.fsdecode(match[1]))
     from cowdiff.extract import Extraction, destination
     from cowfs.runs.escape import printable
     from cowfs.runs.trees import base_of, left_by

@@ -19,13 +19,13 @@ def command(context: Context, token: str, target: str) -> None:
     """
     from cowdiff.exports import TARGETS
     from cowfs.errors import StoreError, UsageError
-    from cowfs.model import RunState
+    from cowfs.model import Container, RunState
 
     scheme, _, path = target.partition(":")
     write = TARGETS.get(scheme)
     if write is None or not path:
         raise UsageError(f"{target!r} is no target: tar:FILE, layer:FILE or overlay:DIR")
     run = context.find(token)
-    if run.state is RunState.RUNNING:
+    if run.state is RunState.RUNNING and not isinstance(run, Container):  # those may never end
         raise StoreError(f"run {run.id} is still going: end it first")
     write(run, path)

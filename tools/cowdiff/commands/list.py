@@ -22,8 +22,11 @@ _HEADINGS = ("ID", "NAME", "STARTED", "STATE", "SIZE", "EXIT", "SOURCE", "COMMAN
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def command(context: Context, as_json: bool) -> None:
-    """List the runs, the newest first."""
-    runs = context.runs().list()
+    """List the runs, and the containers of podman and docker that cowfs has a journal of, the newest first."""
+    from cowfs import engines
+
+    runs: list[Run] = [*context.runs().list(), *engines.known(context.podman_root)]
+    runs.sort(key=lambda run: run.started, reverse=True)
     if as_json:
         for run in runs:
             click.echo(json.dumps(_object(run)))
@@ -42,7 +45,7 @@ def _row(run: "Run") -> tuple[str, ...]:
 
     return (
         run.id,
-        _printable(run.name) or "-",
+        _printable(run.name if run.token == run.id else run.token) or "-",
         f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M:%S}",
         run.state.value + (" pinned" if run.pinned else " applied" if run.applied else ""),
         "-" if run.size is None else human_size(run.size),
@@ -63,6 +66,7 @@ def _object(run: "Run") -> dict[str, Any]:
 
     return {
         "id": run.id,
+        **json_name("run", os.fsencode(run.token)),
         **json_name("name", os.fsencode(run.name)),
         **json_name("source", os.fsencode(run.source)),
         "digest": run.digest,

@@ -11,7 +11,7 @@ from cowdiff.context import Context
 from cowdiff.journals import Filter, journal_of, missing, name_of
 from cowfs.cli.entry import complain
 from cowfs.journal.reader import Change, Reader
-from cowfs.model import Run, RunState
+from cowfs.model import RunState
 
 _PAUSE = 0.2  # seconds between two looks at a live journal
 
@@ -30,18 +30,18 @@ def command(context: Context, token: str, follow: bool, process: str | None, as_
     reader = journal_of(run)
     wanted = Filter(process) if process else None
     show = _json if as_json else _line
-    for change in _changes(context, run, reader, follow):
+    for change in _changes(context, token, reader, follow):
         if wanted is None or (change.process is not None and wanted.matches(change.process)):
             sys.stdout.write(show(change) + "\n")
             if follow:
                 sys.stdout.flush()
-    for line in missing(reader, context.find(run.id)):
+    for line in missing(reader, context.find(token)):
         complain("cowdiff", line)
 
 
-def _changes(context: Context, run: Run, reader: Reader, follow: bool) -> Iterator[Change]:
+def _changes(context: Context, token: str, reader: Reader, follow: bool) -> Iterator[Change]:
     while True:
-        lives = follow and context.find(run.id).state is RunState.RUNNING
+        lives = follow and context.find(token).state is RunState.RUNNING
         yield from reader.more()
         if not lives:
             break

@@ -32,7 +32,7 @@ def command(context: Context, token: str, mountpoint: Path, before: bool, foregr
             read_only=True,
             live_lower=run.host or run.state is RunState.RUNNING,
             hidden=frozenset(run.hidden),
-            source=f"run {run.id}",
+            source=run.title,
         )
         if foreground:
             serve.serve_here(options, mountpoint.absolute())

@@ -22,13 +22,13 @@ def command(context: Context, token: str, options: tuple[str, ...], on: str) -> 
     """
     from cowfs.errors import UsageError
 
-    run = context.find(token)
+    run = context.own(token)
     if not run.command:
         raise UsageError(f"nobody knows what run {run.id} ran")
     program = Path(sys.argv[0]).with_name("cowrun")  # the one that belongs to us, if we were started from a file
     start = [os.fspath(program)] if program.is_file() else [sys.executable, "-m", "cowrun"]
     first, *arguments = run.command
-    on_top = ["--from", context.find(on).id] if on else []
+    on_top = ["--from", context.own(on).id] if on else []
     typed = ["--root", os.fspath(context.root), *on_top, *options, "--entrypoint", first, run.source, *arguments]
     sys.stdout.flush()
     os.execvp(start[0], [*start, *typed])

@@ -14,7 +14,7 @@ def command(context: Context, tokens: tuple[str, ...]) -> None:
     from cowfs.model import RunState
 
     runs = context.runs()
-    found = {run.id: run for run in map(runs.find, tokens)}
+    found = {run.id: run for run in map(context.own, tokens)}
     for run in found.values():
         if run.state is RunState.RUNNING:
             raise StoreError(f"run {run.id} is still going: end it first")

@@ -15,6 +15,6 @@ def command(context: Context, token: str) -> None:
     """
     from cowdiff.apply.application import target_of, undo
 
-    run = context.find(token)
+    run = context.own(token)
     undo(run)
     click.echo(f"undone in {target_of(run)}", err=True)

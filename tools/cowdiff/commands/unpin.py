@@ -11,5 +11,5 @@ from cowdiff.context import Context
 def command(context: Context, tokens: tuple[str, ...]) -> None:
     """Let the budgets remove runs again. All must exist."""
     runs = context.runs()
-    for run in list(map(runs.find, tokens)):
+    for run in list(map(context.own, tokens)):
         runs.pin(run, pinned=False)
