@@ -29,6 +29,7 @@ COMMANDS = {
     "blame": "Say what happened to a path, and by which processes.",
     "log": "List every change in time order.",
     "why": "Say where a path lives, and whether a change of it lasts.",
+    "build": "Say which step of a build changed what.",
     "tui": "Browse what a run changed in the terminal.",
     "report": "Write a page that shows what a run changed.",
     "diff": "List what two runs left differently.",

@@ -1,0 +1,123 @@
+"""What each step of a build changed, which bytes below it shadows, and by which processes, where that is known.
+
+A step is a line of an image's history. Its layer is looked at as the upper of a run over the layers below it, by the
+code that shows runs. Used by ``cowdiff build``.
+"""
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from cowdiff.summary import Row, sizes
+from cowfs.journal.history import by_process
+from cowfs.journal.reader import Change as Recorded
+from cowfs.journal.reader import Process, Reader
+from cowfs.model import Base, Built, LayerInfo, shown_layers
+from cowfs.runs.below import Below
+from cowfs.runs.changes import Change
+from cowfs.runs.pairs import pairs
+from cowfs.runs.scan import scan
+from cowfs.runs.trees import Tree, base_of
+from cowfs.views.survey import Survey
+from cowfs.views.waste import Waste
+
+LARGEST: Final = 5  # paths of a step that are named
+_LINE: Final = re.compile(r"(?:\|\d+ .*? )?/bin/sh -c (#\(nop\))?(.*)", re.DOTALL)
+
+
+@dataclass(slots=True)
+class Step:
+    """One of them."""
+
+    number: int  # from 1, in the history
+    created_by: str
+    layer: LayerInfo | None  # None: it made none
+    sums: Row = field(default_factory=Row)
+    largest: list[tuple[int, Change]] = field(default_factory=list)  # bytes
+    changes: list[Change] = field(default_factory=list)  # those that were asked for
+    shadows: Counter[int] = field(default_factory=Counter)  # bytes of files of lower layers, by the layers' numbers
+    recorded: list[Recorded] | None = None  # what the journal says; None: there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be found out."""
+
+    path: Callable[[Change], bool] | None = None  # the changes that are listed
+    journal: Callable[[LayerInfo], Reader | None] = lambda layer: None
+
+
+def steps(base: Base, wanted: Wanted) -> Iterator[Step]:
+    """The steps of an image, the first one first. ``base`` has every layer. Raises StoreError."""
+    layers = {layer.number: layer for layer in base.layers}
+    shadows = {} if wanted.path else _shadows(base)
+    with TemporaryDirectory(prefix="cowdiff-") as nothing:
+        for number, line in enumerate(base.steps, 1):
+            layer = None if line.layer is None else layers.get(line.layer)
+            step = Step(number, line.created_by, layer)
+            if layer is not None and not layer.empty:
+                _fill(step, _run(base, layer, Path(nothing)), layer, wanted)
+                step.shadows = shadows.get(layer.number, Counter())
+            yield step
+
+
+def _run(base: Base, layer: LayerInfo, nothing: Path) -> Built:
+    """The layer over those below it; the lowest one is over a directory that has nothing in it."""
+    below = shown_layers([one for one in base.layers if one.number < layer.number])
+    lowers = tuple(one.directory for one in reversed(below)) or (nothing,)
+    return Built(f"{layer.number:012x}", layer.directory.parent, base.source, lowers, (), tree=layer.directory)
+
+
+def _fill(step: Step, run: Built, layer: LayerInfo, wanted: Wanted) -> None:
+    with base_of(run) as before:
+        changes = list(_all_differ(run, before)) if layer.opaque else scan(run, before, measure=True)
+        below = Below(before, changes)
+        for change in changes:
+            step.sums.add(change, below.held(change))
+        sized = ((sum(sizes(change)), change) for change in changes)
+        step.largest = [one for one in heapq.nlargest(LARGEST, sized, key=itemgetter(0)) if one[0]]
+        if wanted.path is not None:
+            step.changes = [change for change in changes if wanted.path(change)]
+            step.changes += [one for change in changes for one in below.changes(change) if wanted.path(one)]
+            if not step.changes:
+                return
+    reader = wanted.journal(layer)
+    if reader is not None:
+        step.recorded = [*reader.more(), *reader.still_open()]
+
+
+def _all_differ(run: Built, before: Tree) -> Iterator[Change]:
+    """Of a layer whose root hides everything below, for which overlayfs has no mark."""
+    with base_of(replace(run, lowers=(run.tree,))) as after:
+        yield from pairs(before, after)
+
+
+def _shadows(base: Base) -> dict[int, Counter[int]]:
+    """By the layer that hides them, the bytes of files of each layer that no one can see."""
+    found: dict[int, Counter[int]] = {}
+    survey = Survey(base)
+    try:
+        for wasted in Waste().of(survey):
+            found.setdefault(wasted.hidden_by.number, Counter())[wasted.layer.number] += wasted.size
+    finally:
+        survey.close()
+    return found
+
+
+def instruction(created_by: str) -> str:
+    """A line of a history as it stood in the Containerfile, as far as builders leave that in it."""
+    match = _LINE.fullmatch(created_by)
+    if match is None:
+        return created_by
+    return match[2].strip() if match[1] else f"RUN {match[2].strip()}"
+
+
+def made_by(recorded: list[Recorded]) -> list[tuple[Process | None, list[Recorded]]]:
+    """The processes that made changes, those that touched most first."""
+    return sorted(by_process(recorded).items(), key=lambda one: -len({change.path for change in one[1]}))
