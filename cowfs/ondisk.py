@@ -73,4 +73,5 @@ RUN_MERGED: Final = "merged"  # the mount point, inside the launcher's own mount
 
 # --- live mounts ------------------------------------------------------------------------------------------
 MOUNTS: Final = "/run/cowfs"  # a file per live mount, named by the minor number of its device; gone with it
+JOURNAL_ENV: Final = "COWFS_JOURNAL"  # "no": mounts that an engine asks for keep none
 TRANSPORT_ENV: Final = "COWFS_TRANSPORT"  # how requests travel, where no option says (cowfs.fuse.transport)

@@ -8,7 +8,7 @@ waits for it, so what is imported before the mount is counted in milliseconds.
 import os
 import sys
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from cowfs import __version__
 from cowfs.cli.mountwords import EXEC, SWITCHES, absolute, split, unescaped
@@ -28,6 +28,7 @@ usage: {PROGRAM} [-f] [-d] [-o OPTIONS] MOUNTPOINT
   -o uidmapping=ID:SHOWN:COUNT[:...], gidmapping=..., squash_to_root, squash_to_uid=ID, squash_to_gid=ID
   -o xattr_permissions=2   keep owners and modes in an extended attribute (1: security.*, 2: user.*)
   -o static_nlink, noacl, volatile, fsync=0, timeout=SECONDS
+  -o nojournal             do not record who changes what
   -o ro, dev, nodev, suid, nosuid, exec, noexec
   -f                       serve in this process; -d, --debug the same, and say more
   -h, --help; -V, --version
@@ -169,11 +170,17 @@ def _mount_options(
     if values.get("fsync", "1") == "0":
         switches["volatile"] = True
     marks_are_users = not userns.is_root_of_machine()  # else nobody may write trusted.*
-    settings = {"allow_suid": root, "allow_other": root, "userxattr": marks_are_users, **switches}
+    settings: dict[str, Any] = {"allow_suid": root, "allow_other": root, "userxattr": marks_are_users, **switches}
+    upper = absolute(unescaped(values["upperdir"])) if "upperdir" in values else None
+    work = absolute(unescaped(values["workdir"])) if "workdir" in values else None
+    if upper and work and not settings.get("read_only") and "nojournal" not in given:
+        from cowfs.cli import enginejournal
+
+        settings |= enginejournal.settings(upper, work, absolute(lowers[0]))
     return MountOptions(
         lowers=tuple(absolute(path) for path in lowers),
-        upper=absolute(unescaped(values["upperdir"])) if "upperdir" in values else None,
-        work=absolute(unescaped(values["workdir"])) if "workdir" in values else None,
+        upper=upper,
+        work=work,
         copy_up_on_open=True,
         source=PROGRAM,
         live_lower=_seconds(values.get("timeout", "1e9")) <= _AT_MOST,
@@ -187,7 +194,7 @@ def _mount_options(
             acl="noacl" not in given,
         ),
         transport=os.environ.get(TRANSPORT_ENV, "auto"),
-        **settings,  # type: ignore[arg-type]
+        **settings,
     )
 
 
@@ -225,7 +232,7 @@ def _seconds(value: str) -> float:
 _VALUES: Final = (
     "fsync", "timeout", "uidmapping", "gidmapping", "squash_to_uid", "squash_to_gid", "xattr_permissions",
 )  # fmt: skip
-_FLAGS: Final = frozenset({"squash_to_root", "static_nlink", "noacl"})
+_FLAGS: Final = frozenset({"nojournal", "squash_to_root", "static_nlink", "noacl"})
 _OVERRIDES: Final = {"0": None, "1": OVERRIDE_SECURITY, "2": OVERRIDE_USER}
 _REFUSED: Final = {
     "plugins": "there are no plugins here",

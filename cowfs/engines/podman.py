@@ -35,7 +35,7 @@ def find(rest: str, root: Path | None) -> Container:
         _check(roots[0])
     where = ", ".join(map(str, roots))
     store, record = records[layers.choose("podman", name, named, where)]
-    return _container(store, record, roots, default=given is None and root is None)
+    return _container(store, record, roots, default=given is None)
 
 
 def containers(root: Path | None) -> Iterator[Container]:
@@ -44,7 +44,7 @@ def containers(root: Path | None) -> Iterator[Container]:
     for store in roots:
         for record in _records(store):
             try:
-                yield _container(store, record, roots, default=root is None)
+                yield _container(store, record, roots, default=True)
             except (BrokenImage, StoreError):  # the others can be shown
                 continue
 
