@@ -1,22 +1,14 @@
-"""A run as one self-contained page: data that the page's own script shows. Used by ``cowdiff report``.
+"""What the page of ``cowdiff report`` shows of a run; ``cowfs.cli.page`` makes a page of it."""
 
-Names and contents come from whoever ran, so they never become markup: the data are JSON in which no tag can begin or
-end, the script sets text only, and the page allows no script but its own, by its digest (Content-Security-Policy).
-"""
-
-import base64
-import hashlib
-import json
 import os
-import re
 import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib import resources
 from typing import Any, Final
 
 from cowdiff.journals import command_of, name_of
 from cowdiff.summary import Row, sizes
+from cowfs.cli import page as pages
 from cowfs.cli.diffs.render import LETTERS, details
 from cowfs.cli.diffs.texts import Texts
 from cowfs.journal.history import History, by_process
@@ -37,12 +29,7 @@ _LANES: Final = 200  # processes in it
 
 def page(run: Run) -> str:
     """The page. Raises StoreError."""
-    script, style = _part("page.js"), _part("page.css")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    parts = {"POLICY": policy, "STYLE": style, "DATA": _embedded(data(run)), "SCRIPT": script}
-    # All in one pass: what is put in is not searched for the other names.
-    return re.sub("@(POLICY|STYLE|DATA|SCRIPT)@", lambda found: parts[found[1]], _part("page.html"))
+    return pages.page("cowdiff", "What a run changed", "cowdiff.page", "run", data(run))
 
 
 def data(run: Run) -> dict[str, Any]:
@@ -148,13 +135,3 @@ def _lane(process: Process | None, deeds: list[Deed], start: int, span: int) -> 
         "bins": sorted(bins.items()),
         "seconds": span / 1e9,
     }
-
-
-def _embedded(value: object) -> str:
-    """JSON for a script element: nothing in it opens or ends a tag or a comment."""
-    text = json.dumps(value, separators=(",", ":"))  # ASCII
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _part(name: str) -> str:
-    return resources.files("cowdiff.page").joinpath(name).read_text(encoding="utf-8")

@@ -1,7 +1,5 @@
 """``cowdiff report RUN -o FILE``: a run as one page for a browser."""
 
-import os
-import secrets
 from pathlib import Path
 
 import click
@@ -19,12 +17,6 @@ def command(context: Context, token: str, output: Path) -> None:
     One file that needs no network: to be sent, kept, or opened anywhere.
     """
     from cowdiff.report import page
+    from cowfs.cli.page import save
 
-    text = page(context.find(token))
-    new = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
-    try:
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, output)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    save(page(context.find(token)), output)

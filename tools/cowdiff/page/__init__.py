@@ -1,1 +1,1 @@
-"""The parts of the report's page: markup, style and script. Data, but a package, so that they are installed."""
+"""What the report's page has of its own: markup, style and script. Data, but a package, so that they are installed."""
