@@ -52,7 +52,8 @@ class MountOptions:
     journal_ended: Callable[[int], None] | None = None  # gets the journal's descriptor once all is written
     each_write: bool = False  # there every write, too: no passthrough then
     engine: EngineOptions | None = None  # the layers are an engine's: others read what we write, and we what they wrote
-    apart: tuple[LayerInfo, ...] = ()  # instead of lowers: all layers of an image, bottom first, shown one by one
+    layers: tuple[LayerInfo, ...] = ()  # all that lowers and upper are of, bottom first: attributes tell of them
+    apart: bool = False  # show each of these layers by itself, instead of the merge alone
     source: str = "cowfs"  # the first field of /proc/mounts
     transport: str = "auto"  # "auto", "plain", or a list of levers as cowfs.fuse.transport documents
 

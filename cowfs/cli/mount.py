@@ -1,6 +1,8 @@
 """``cowfs mount``: the merge of layers on a directory, read-only or with an upper."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,8 @@ from cowfs.errors import UsageError
 from cowfs.ondisk import TRANSPORT_ENV
 
 if TYPE_CHECKING:
-    from cowfs.model import Base
+    from cowfs.model import Base, LayerInfo
+    from cowfs.options import MountOptions
 
 
 @click.command()
@@ -48,7 +51,6 @@ def command(
     docker:NAME, podman:NAME or run:ID; SOURCE@N ends at its layer N.
     """
     from cowfs.fuse import mountpoints, serve
-    from cowfs.model import shown_layers
     from cowfs.options import MountOptions
 
     *sources, last = words
@@ -67,28 +69,55 @@ def command(
     serve.check_device()
     mountpoints.check_mountpoint(mountpoint, empty=True)
     with ExitStack() as leases:  # the layers stay as long as the file system process, which holds them, too
-        bases, hidden = _bases(context, tuple(sources), leases)
-        options = MountOptions(
-            lowers=tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers))),
-            apart=bases[0].layers if apart else (),
+        asked = MountOptions(
+            lowers=(),
+            apart=apart,
             upper=upper and upper.absolute(),
             work=work and work.absolute(),
             read_only=read_only,
-            live_lower=any(base.live for base in bases),
-            hidden=hidden,
-            userxattr=not userns.is_root_of_machine(),
             journal=journal and journal.absolute(),
             each_write=trace_writes,
             source=",".join(sources),
             transport=transport,
         )
+        options = with_sources(asked, sources, context, leases)
         if foreground:
             serve.serve_here(options, mountpoint.absolute())
         else:
             serve.start(options, mountpoint.absolute(), detach=True)
 
 
-def _bases(context: Context, sources: tuple[str, ...], leases: ExitStack) -> "tuple[list[Base], frozenset[Path]]":
+def with_sources(
+    options: "MountOptions", sources: Sequence[str], context: Context, leases: ExitStack
+) -> "MountOptions":
+    """``options`` over the layers of ``sources``, the first on top; ``leases`` keeps these layers in the store."""
+    from cowfs.model import shown_layers
+
+    bases, hidden = _bases(context, sources, leases)
+    return replace(
+        options,
+        lowers=tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers))),
+        layers=_layers(bases, options.upper),
+        live_lower=any(base.live for base in bases),
+        hidden=hidden,
+        userxattr=not userns.is_root_of_machine(),
+    )
+
+
+def _layers(bases: "list[Base]", upper: Path | None) -> "tuple[LayerInfo, ...]":
+    """All layers, numbered from the bottom through all bases; the upper is above them."""
+    from cowfs.model import LayerInfo, shown_layers
+
+    layers = bases[0].layers
+    if len(bases) > 1:  # what is opaque to the layers of its own image is not so to another's
+        shown = [layer for base in reversed(bases) for layer in shown_layers(base.layers)]
+        layers = tuple(replace(layer, number=number, opaque=False) for number, layer in enumerate(shown, 1))
+    if upper is not None:
+        layers = (*layers, LayerInfo(max((layer.number for layer in layers), default=0) + 1, upper))
+    return layers
+
+
+def _bases(context: Context, sources: Sequence[str], leases: ExitStack) -> "tuple[list[Base], frozenset[Path]]":
     """What the sources are, and which directories of theirs appear empty."""
     from cowfs.images.host import hidden_directories
     from cowfs.images.inspected import inspected

@@ -254,9 +254,13 @@ def _overlay(options: MountOptions) -> Overlay:
         from cowfs.overlay.engine import open_engine
 
         return open_engine(options)
-    if not options.apart:
+    if not options.layers:
         return Overlay(options)
-    from cowfs.views.layered import Layered  # rare, and a start must not pay for it
+    if not options.apart:
+        from cowfs.views.labels import Labelled  # no start of a run must pay for these
+
+        return Labelled(options)
+    from cowfs.views.layered import Layered
 
     return Layered(options)
 

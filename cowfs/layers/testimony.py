@@ -5,7 +5,6 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from cowfs import ondisk, userns
 from cowfs.layers.directory import DescriptorCache, Directory, Layer, is_whiteout
@@ -27,33 +26,30 @@ class Testimony:
 
 def testify(directory: Path, path: bytes) -> Testimony:
     """What the layer in ``directory`` says about ``path``. Raises OSError where the layer cannot be read."""
-    with Witness(directory) as witness:
-        return witness.testify(path)
+    cache = DescriptorCache()
+    try:
+        return Witness(opened(directory, cache)).testify(path)
+    finally:
+        cache.close()
+
+
+def opened(directory: Path, cache: DescriptorCache) -> Layer:
+    """A layer to be asked; ``cache`` closes it. Raises OSError."""
+    root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return Layer(root, 1, Marks(userxattr=not userns.is_root_of_machine()), cache)
 
 
 class Witness:
-    """One layer that is asked about paths, by its open root. Close it after use.
+    """One open layer that is asked about paths.
 
     ``opaque``: its root hides all layers below, which overlayfs has no mark for; ``empty``: it has nothing, not even
-    a root of its own. Raises OSError where the layer cannot be read.
+    a root of its own.
     """
 
-    def __init__(self, directory: Path, *, opaque: bool = False, empty: bool = False) -> None:
+    def __init__(self, layer: Layer, *, opaque: bool = False, empty: bool = False) -> None:
         self._opaque = opaque
         self._empty = empty
-        self._cache = DescriptorCache()
-        root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._root = Layer(root, 1, Marks(userxattr=not userns.is_root_of_machine()), self._cache).root
-
-    def __enter__(self) -> "Witness":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all descriptors."""
-        self._cache.close()
+        self._root = layer.root
 
     def testify(self, path: bytes) -> Testimony:
         """What it says about ``path``; nothing is listed, so the cost follows the path's depth."""

@@ -54,7 +54,7 @@ class Parts:
             upper = None
         hidden = frozenset(_identity(path) for path in options.hidden)
         for index, path in enumerate(lowers, 1):
-            layer = self._lower_layer(_open_lower(os.fsencode(path), options.live_lower), index)
+            layer = self._lower_layer(open_lower(os.fsencode(path), options.live_lower), index)
             layer.hidden = hidden
             self.lowers.append(layer)
         if upper is None or options.work is None:
@@ -216,7 +216,8 @@ def read_partial(marks: Marks, attributes: Place, lower: Place) -> Partial | Non
     return Partial(os.open(lower[1], _READ, dir_fd=lower[0].fd), int(value), written)
 
 
-def _open_lower(path: bytes, live: bool) -> int:
+def open_lower(path: bytes, live: bool) -> int:
+    """The top of a lower, where the kernel lets us by a private read-only mount; ``live``: with the mounts in it."""
     try:
         return syscalls.clone_read_only(path, recursive=live)
     except OSError as failure:

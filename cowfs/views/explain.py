@@ -1,22 +1,26 @@
 """Why a path is as it is: each layer's word about it, what comes of it, and the reason where it is not there.
 
-Used by ``cowfs explain``. Nothing is listed: the cost is that of looking the path
+Used by ``cowfs explain`` and ``labels``. Nothing is listed: the cost is that of looking the path
 up in each layer. A run's upper may have renamed a directory; the layers below are then asked about the old path.
 """
 
 import os
 import posixpath
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
+from typing import Final
 
 from cowfs.errors import StoreError
-from cowfs.layers.testimony import Testimony, Witness
+from cowfs.layers.directory import DescriptorCache, Layer
+from cowfs.layers.testimony import Testimony, Witness, opened
 from cowfs.model import LayerInfo
 from cowfs.rules.explain import Effect, Verdict, Word, explain
 
-_MOST_LINKS = 40  # as path_resolution(7)
+_MOST_LINKS: Final = 40  # as path_resolution(7)
+_NONE_KNOWN: Final[Mapping[LayerInfo, Layer]] = MappingProxyType({})
 
 
 class Why(Enum):
@@ -97,22 +101,25 @@ class Step:
 
 
 class Explainer:
-    """Asks ``layers``, bottom first, which stay open. Close it after use. Raises StoreError where one is missing."""
+    """Asks ``layers``, bottom first. Close it after use. Raises StoreError where one is missing.
 
-    def __init__(self, layers: Sequence[LayerInfo]) -> None:
+    Those that are ``known`` are open already, and not closed here; the others stay open.
+    """
+
+    def __init__(self, layers: Sequence[LayerInfo], known: Mapping[LayerInfo, Layer] = _NONE_KNOWN) -> None:
+        self._cache = DescriptorCache()
         self._witnesses: list[tuple[LayerInfo, Witness]] = []
         try:
-            for layer in reversed(layers):
-                witness = Witness(layer.directory, opaque=layer.opaque, empty=layer.empty)
-                self._witnesses.append((layer, witness))
+            for info in reversed(layers):
+                layer = known.get(info) or opened(info.directory, self._cache)
+                self._witnesses.append((info, Witness(layer, opaque=info.opaque, empty=info.empty)))
         except OSError as failure:
             self.close()
             raise StoreError(f"a layer cannot be read: {os.fsdecode(failure.filename)}: {failure.strerror}") from None
 
     def close(self) -> None:
         """Close the layers."""
-        for _, witness in self._witnesses:
-            witness.close()
+        self._cache.close()
 
     def explain(self, path: bytes) -> Explanation:
         """What all layers say of ``path``, no link followed."""

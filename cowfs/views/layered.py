@@ -26,6 +26,7 @@ from cowfs.overlay.parts import error
 from cowfs.rules.lookup import Entry
 from cowfs.state.listing import Listing
 from cowfs.state.nodes import InodeTable
+from cowfs.views.labels import Labelled
 from cowfs.views.whiteouts import LayerTree
 
 _Opener = Callable[[], Overlay]
@@ -58,7 +59,7 @@ class _Numbers:
 
 
 class Layered(Overlay):
-    """The tree over ``options.apart``, all layers of an image, the bottom one first."""
+    """The tree over ``options.layers``, all layers of an image, the bottom one first."""
 
     def __init__(self, options: MountOptions) -> None:
         # Not the parent's: this one has no layers itself, and hands everything to the part that has the node.
@@ -70,11 +71,11 @@ class Layered(Overlay):
         self._parts: dict[Layer, Overlay] = {}
         self._openers: dict[tuple[DirNode, bytes], _Opener] = {}
         self._time = time.time_ns()
-        self._history = "".join(map(_line, options.apart)).encode("utf-8", "surrogateescape")
+        self._history = "".join(map(_line, options.layers)).encode("utf-8", "surrogateescape")
         self.root = DirNode(1, None, b"")
         self.root.entries = {}
         self.table.add(self.root)
-        self._lay_out(options.apart)
+        self._lay_out(options.layers)
 
     def _lay_out(self, layers: tuple[LayerInfo, ...]) -> None:
         by_layer, up_to = self._shelf(b"layers"), self._shelf(b"upto")
@@ -82,7 +83,7 @@ class Layered(Overlay):
         for place, layer in enumerate(layers, 1):
             number = b"%02d" % layer.number
             short = os.fsencode(layer.diff_id.removeprefix("sha256:")[:12] or layer.directory.name)
-            self._part(by_layer, number + b"-" + short, partial(self._layer, layer))
+            self._part(by_layer, number + b"-" + short, partial(self._layer, layers[:place]))
             self._part(up_to, number, partial(self._merge, layers[:place]))
         history = Node(next(self._counter), stat.S_IFREG, self.root, b"history")
         self.table.add(history)
@@ -101,10 +102,10 @@ class Layered(Overlay):
 
     def _merge(self, layers: tuple[LayerInfo, ...]) -> Overlay:
         lowers = tuple(layer.directory for layer in reversed(shown_layers(layers)))
-        return Overlay(replace(self.options, lowers=lowers, apart=()))
+        return Labelled(replace(self.options, lowers=lowers, layers=layers, apart=False))
 
-    def _layer(self, layer: LayerInfo) -> Overlay:
-        return LayerTree(replace(self.options, lowers=(layer.directory,), apart=()), opaque=layer.opaque)
+    def _layer(self, layers: tuple[LayerInfo, ...]) -> Overlay:
+        return LayerTree(replace(self.options, lowers=(layers[-1].directory,), layers=layers, apart=False))
 
     def _opened(self, parent: DirNode, name: bytes) -> Node:
         """The root of a part, opened now."""
@@ -174,7 +175,7 @@ class Layered(Overlay):
         return part.listxattr(node) if part is not None else []
 
     def statfs(self) -> os.statvfs_result:
-        return os.statvfs(self.options.apart[-1].directory)
+        return os.statvfs(self.options.layers[-1].directory)
 
     def listing(self, node: Node, start: int) -> Listing:
         part = self._owner(node)

@@ -2,25 +2,30 @@
 
 import errno
 import os
+import posixpath
 import stat
 
 from cowfs.layers.directory import Directory
-from cowfs.model import Attr
+from cowfs.model import Attr, LayerInfo
 from cowfs.options import MountOptions
-from cowfs.overlay import ROOT, Caller, DirNode, Handle, Node, Overlay
+from cowfs.overlay import ROOT, Caller, DirNode, Handle, Node
 from cowfs.overlay.parts import error
 from cowfs.rules.lookup import Entry
+from cowfs.views.labels import PREFIX, Labelled
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 
 
-class LayerTree(Overlay):
-    """An overlay of one lower. ``opaque``: its root hides all below, which the directory itself does not say."""
+class LayerTree(Labelled):
+    """An overlay of one lower, the last of ``options.layers``."""
 
-    def __init__(self, options: MountOptions, *, opaque: bool) -> None:
+    def __init__(self, options: MountOptions) -> None:
         super().__init__(options)
-        self._opaque = opaque
+        self._opaque = options.layers[-1].opaque  # its root hides all below, which the directory itself does not say
+
+    def _told(self, layers: tuple[LayerInfo, ...]) -> list[LayerInfo]:
+        return [layers[-1]]
 
     def load(self, node: DirNode) -> "dict[bytes, Node | Entry[Directory]]":
         if node.entries is not None:
@@ -51,12 +56,22 @@ class LayerTree(Overlay):
         return Attr(node.number, stat.S_IFREG, 1, 0, 0, 0, 0, 0, *times)
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
-        if _is_mark(node):
+        if _is_mark(node) and not name.startswith(PREFIX):
             raise error(errno.ENODATA)
         return super().getxattr(node, name)
 
     def listxattr(self, node: Node) -> list[bytes]:
-        return [] if _is_mark(node) else super().listxattr(node)
+        return list(self._labels(node)) if _is_mark(node) else super().listxattr(node)
+
+    def _labels(self, node: Node) -> dict[bytes, bytes]:
+        if not _is_mark(node):
+            return super()._labels(node)
+        assert node.parent is not None
+        path = b"/" + self.path_of(node.parent)
+        if node.name != _OPAQUE:
+            path = posixpath.join(path, node.name.removeprefix(_WHITEOUT))
+        found = self._explained(path)
+        return self._told_of(found.rows[0].layer, [row for row in found.hidden if found.hider(row) is found.rows[0]])
 
     def open(self, node: Node, flags: int, caller: Caller = ROOT) -> Handle:
         if not _is_mark(node):

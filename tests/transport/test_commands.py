@@ -292,7 +292,9 @@ def test_a_fake_mount_mounts_nothing(tree):
     [
         ("lowerdir={tree}/top,shiny", 1),
         ("lowerdir={tree}/top,upperdir={tree}/upper", 1),
-        ("upperdir={tree}/upper,workdir={tree}/work", 1),
+        ("lowerdir={tree}/top,layers", 1),
+        ("root={tree}/store,layers,upperdir={tree}/upper,workdir={tree}/work", 1),
+        ("root={tree}/store", 32),
         ("lowerdir={tree}/absent", 32),
     ],
 )
