@@ -68,23 +68,9 @@ def command(context: Context, first: str, second: str, text: bool, as_json: bool
 
 
 def _tree(source: str, store: "Store", opened: ExitStack) -> "Tree":
-    from cowfs import userns
-    from cowfs.images.host import hidden_directories
+    from cowfs.cli.inside import tree_of
     from cowfs.images.inspected import inspected
-    from cowfs.model import shown_layers
-    from cowfs.options import MountOptions
-    from cowfs.runs.trees import Tree
 
     base = inspected(source, store)
     opened.enter_context(store.lease(base))
-    hidden = frozenset(base.hidden) | (hidden_directories(store) if base.host else frozenset())
-    tree = Tree(
-        MountOptions(
-            lowers=tuple(layer.directory for layer in reversed(shown_layers(base.layers))),
-            live_lower=base.live,
-            hidden=hidden,
-            userxattr=not userns.is_root_of_machine(),
-        )
-    )
-    opened.callback(tree.close)
-    return tree
+    return tree_of(base, store, opened)

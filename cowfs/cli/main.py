@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": "Say which layer supplies a path, and what hides below it.",
     "find": "List the files of an image, or those that lower layers still carry.",
     "waste": "Count the bytes of an image that no one can see.",
+    "report": "Write a page that shows where the bytes of an image are.",
     "diff": "List what differs between two images, layers or directories.",
     "pull": "Bring an image from a registry into the store.",
     "push": "Copy an image of the store to a registry.",

@@ -3,15 +3,15 @@
 run:ID       a run's base and what it changed, by "last", id, the beginning of one, or name; it may be going on
 SOURCE@N     the layers of SOURCE up to number N
 
-Used by ``cowfs mount``, ``layers``, ``explain``, ``find``, ``waste`` and ``diff``.
+Used by ``cowfs mount``, ``layers``, ``explain``, ``find``, ``waste``, ``diff`` and ``report``.
 """
 
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from cowfs.errors import UsageError
-from cowfs.images.sources import base_of, resolve
+from cowfs.errors import NotFound, UsageError
+from cowfs.images.sources import ARCHIVES, base_of, resolve
 from cowfs.model import Base, LayerInfo, Run, RunState
 from cowfs.store import Store
 from cowfs.store.runs import Runs
@@ -31,6 +31,20 @@ def inspected(text: str, store: Store) -> Base:
     if colon and scheme == "run":
         return _of_run(text, Runs(store.root).find(rest), store)
     return resolve(text, store, every_layer=True)
+
+
+def known(text: str, store: Store) -> Base:
+    """The same, of what is there already: nothing is unpacked. Raises NotFound for what is not."""
+    bare = match[1] if (match := _UP_TO.fullmatch(text)) else text
+    scheme, _, rest = bare.partition(":")
+    if scheme not in ARCHIVES:
+        return inspected(text, store)
+    from cowfs.images.archives import archive_reference
+
+    image = store.image(archive_reference(scheme, rest))
+    if image is None:
+        raise NotFound(f"{bare} was not unpacked")
+    return base_of(text, image, store, every_layer=True)
 
 
 def _up_to(base: Base, number: int, text: str) -> Base:

@@ -20,9 +20,9 @@ from cowfs.model import Base, LayerInfo, shown_layers
 from cowfs.store import Store
 from cowfs.store.records import StoredImage
 
-_ARCHIVES = ("oci", "oci-archive", "docker-archive")
+ARCHIVES = ("oci", "oci-archive", "docker-archive")
 _FOREIGN = ("docker", "podman")
-_SCHEMES = ("dir", *_ARCHIVES, *_FOREIGN)
+_SCHEMES = ("dir", *ARCHIVES, *_FOREIGN)
 
 # Given a reference and what the store has under it, the image to use; None if there is none.
 Bring = Callable[[Reference, StoredImage | None], StoredImage | None]
@@ -73,7 +73,7 @@ def stored_reference(text: str, store: Store) -> str:
     found = next((image.reference for image in store.images() if text in (image.reference, image.familiar)), "")
     if not found:
         scheme, colon, rest = text.partition(":")
-        if colon and scheme in _ARCHIVES:
+        if colon and scheme in ARCHIVES:
             from cowfs.images.archives import archive_reference
 
             found = archive_reference(scheme, rest)
