@@ -102,7 +102,7 @@ class Labelled(Overlay):
 
     def _opened(self, info: LayerInfo) -> Layer:
         """A layer of which nothing shows. Without what is mounted in it: it may hold our own mount point."""
-        return Layer(open_lower(os.fsencode(info.directory), False), len(self.lowers), self.marks, self.cache)
+        return self._lower_layer(open_lower(os.fsencode(info.directory), False), len(self.lowers))
 
     def _origin(self, node: Node, place: Place, found: "Explanation") -> "Row | None":
         """The row of the file that a copy was made of; None where it is no copy, or nothing leads there any more."""
