@@ -1,11 +1,8 @@
 """The page of ``cowdiff report``, in a real browser: what it shows, how much of it exists, that names stay names."""
 
-import html
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,46 +11,12 @@ import pytest
 from cowdiff.report import data, page
 
 from cowfs.model import Run
-
-Browse = Callable[..., str]
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
+from tests.support.browser import Browse, browser, cells, picture, rows
 
 
 @pytest.fixture
 def browse(tmp_path: Path) -> Browse:
-    """The page as the browser has it once its script is done, as markup."""
-
-    def show(file: Path, fragment: str = "", *options: str) -> str:
-        # The sandbox needs what a container mostly lacks; the page is ours, and its network is cut.
-        line = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        line += [
-            "--host-resolver-rules=MAP * 127.0.0.1:1",
-            f"--user-data-dir={tmp_path / 'browser'}",
-            "--window-size=1200,900",
-        ]
-        done = subprocess.run(
-            [*line, *options, "--virtual-time-budget=5000", "--dump-dom", f"file://{file}#{fragment}"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=120,
-        )
-        assert 'data-ready="yes"' in done.stdout, done.stderr[-2000:]
-        return done.stdout
-
-    return show
-
-
-def cells(dom: str, name: str) -> list[str]:
-    """The texts of the elements whose class is exactly that."""
-    return [
-        html.unescape(re.sub("<[^>]*>", "", text))
-        for text in re.findall(rf'class="{name}"[^>]*>(.*?)</(?:span|b|i|div)>', dom)
-    ]
-
-
-def rows(dom: str) -> list[str]:
-    return [html.unescape(re.sub("<[^>]*>", "", text)) for text in re.findall(r'<span class="path">(.*?)</span>', dom)]
+    return browser(tmp_path)
 
 
 @pytest.fixture
@@ -84,20 +47,8 @@ def test_the_page_shows_changes_bytes_and_diffs(make_run: Any, report: Callable[
 def test_light_and_dark(make_run: Any, report: Callable[[], Path], browse: Browse, tmp_path: Path) -> None:
     make_run("echo hi >proof")
     file = report()
-    seen = {}
-    for theme in ("light", "dark"):
-        picture = tmp_path / f"{theme}.png"
-        line = [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--window-size=400,300",
-            f"--screenshot={picture}",
-        ]
-        line += [f"--user-data-dir={tmp_path / 'browser'}", f"file://{file}#theme={theme}"]
-        subprocess.run(line, check=True, capture_output=True, timeout=120)
-        seen[theme] = picture.read_bytes()
+    seen = {theme: picture(file, f"theme={theme}", tmp_path) for theme in ("light", "dark")}
+    for theme in seen:
         assert f'data-theme="{theme}"' in browse(file, f"theme={theme}")
     assert seen["light"] != seen["dark"]
 

@@ -108,21 +108,27 @@ function map() {
   // The big ones first, so that what is too much are the smallest.
   const waiting = [[node, 0, 0, box.clientWidth, box.clientHeight]];
   for (let cells = 0; waiting.length && cells < CELLS;) {
-    const [from, ...area] = waiting.shift();
+    const [from, ...area] = waiting.shift().slice(0, 5);
     const kids = [...from.kids.values()].sort((a, b) => b.weight - a.weight);
     squarify(kids, ...area, (kid, x, y, w, h) => {
       if (w < 2 || h < 2) return;
       cells++;
       const leaf = !kid.kids.size, inside = !leaf && w > 40 && h > 34;
-      const cell = make("div", inside ? "cell dir" : "cell leaf", w > 34 && h > 15 ? kid.name + (leaf ? "" : "/") : "");
+      const label = w > 34 && h > 15 ? kid.name + (leaf ? "" : "/") : "";
+      const cell = make("div", inside ? "cell dir" : "cell leaf", label);
       cell.title = kid.path + (leaf ? "" : "/") + "\n" + size(kid.weight);
-      cell.style.cssText = `left:${x}px;top:${y}px;width:${w}px;height:${h}px`;
+      cell.style.cssText = `left:${x}px;top:${y}px;width:${w}px;height:${h}px` + (label ? "" : ";padding:0");
       if (!inside) page.paint(cell, heaviest(kid));
       cell.onclick = () => { if (leaf) { state.q = kid.path; at("search").value = state.q; } else state.dir = kid.path; refresh(); };
       box.append(cell);
-      if (inside) waiting.push([kid, x + 3, y + 17, w - 6, h - 20]);
+      if (inside) waiting.push([kid, x + 3, y + 17, w - 6, h - 20, cell]);
     });
     waiting.sort((a, b) => b[3] * b[4] - a[3] * a[4]);
+  }
+  for (const [kid, , , , , cell] of waiting) {
+    if (!cell) continue;
+    cell.className = "cell leaf";
+    page.paint(cell, heaviest(kid));
   }
   const crumbs = at("crumbs");
   crumbs.replaceChildren();
