@@ -178,6 +178,11 @@ class Run:
         return self.id
 
     @property
+    def foreign(self) -> bool:
+        """Do its layers lie in another engine's store, where fuse-overlayfs's marks count, too?"""
+        return False
+
+    @property
     def upper(self) -> Path:
         """The directory that holds the changes, in overlayfs's format."""
         return self.directory / "upper"
@@ -214,6 +219,11 @@ class Container(Run):
         return self.typed
 
     @property
+    def foreign(self) -> bool:
+        """They do."""
+        return True
+
+    @property
     def upper(self) -> Path:
         """The directory that holds the changes, in overlayfs's format."""
         return self.directory / "diff"
@@ -229,6 +239,12 @@ class Built(Run):
     """A layer of an image, seen as a run over the layers below it."""
 
     tree: Path = Path()
+    engines: bool = False
+
+    @property
+    def foreign(self) -> bool:
+        """Do its layers lie in another engine's store?"""
+        return self.engines
 
     @property
     def upper(self) -> Path:

@@ -22,7 +22,7 @@ from cowfs.fuse.transport import Levers, handshake, waiting
 from cowfs.fuse.transport.library import Library
 from cowfs.fuse.transport.passthrough import Passthrough, stack_depth_above
 from cowfs.options import MountOptions
-from cowfs.overlay import Overlay
+from cowfs.overlay import Overlay, open_overlay
 
 if TYPE_CHECKING:
     from cowfs.fuse.journaled import Journaled
@@ -250,12 +250,8 @@ class Session:
 
 
 def _overlay(options: MountOptions) -> Overlay:
-    if options.engine is not None:
-        from cowfs.overlay.engine import open_engine
-
-        return open_engine(options)
     if not options.layers:
-        return Overlay(options)
+        return open_overlay(options)
     if not options.apart:
         from cowfs.views.labels import Labelled  # no start of a run must pay for these
 

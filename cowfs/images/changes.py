@@ -29,8 +29,8 @@ from cowfs.images.linked import Identity, Linked, identity
 from cowfs.images.tarstream import Entry, Type
 from cowfs.model import Attr
 from cowfs.ondisk import OCI_OPAQUE, OCI_WHITEOUT
-from cowfs.options import MountOptions
-from cowfs.overlay import DirNode, Node, Overlay
+from cowfs.options import EngineOptions, MountOptions
+from cowfs.overlay import DirNode, Node, Overlay, open_overlay
 
 CHUNK = 1 << 20
 _HOLE = 64 << 10  # bytes of zeros, aligned, that are left out of a big file
@@ -70,11 +70,21 @@ class Changes:
     there is one. ``leave_out`` are paths that belong to nobody: where a run had volumes. Raises StoreError.
     """
 
-    def __init__(self, lowers: tuple[Path, ...], upper: Path, index: Path | None, leave_out: frozenset[bytes]) -> None:
+    def __init__(
+        self,
+        lowers: tuple[Path, ...],
+        upper: Path,
+        index: Path | None,
+        leave_out: frozenset[bytes],
+        *,
+        foreign: bool = False,
+    ) -> None:
+        """``foreign``: they lie in another engine's store."""
         self._leave_out = leave_out
-        self._before = self._open(MountOptions(lowers=lowers))
+        engine = EngineOptions() if foreign else None
+        self._before = self._open(MountOptions(lowers=lowers, engine=engine))
         try:
-            self._after = self._open(MountOptions(lowers=(upper, *lowers)))
+            self._after = self._open(MountOptions(lowers=(upper, *lowers), engine=engine))
         except BaseException:
             self._before.close()
             raise
@@ -84,7 +94,7 @@ class Changes:
     @staticmethod
     def _open(options: MountOptions) -> Overlay:
         try:
-            return Overlay(options)
+            return open_overlay(options)
         except OSError as error:
             raise StoreError(f"cannot read {os.fsdecode(error.filename or b'the layers')}: {error.strerror}") from error
 

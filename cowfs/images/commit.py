@@ -30,6 +30,7 @@ from cowfs.images.sources import base_of
 from cowfs.images.tarheader import BadTar
 from cowfs.images.tarwriter import END, headers, padding, stored_size
 from cowfs.images.unpack import unpack
+from cowfs.model import Run
 from cowfs.store import Store
 from cowfs.store.layers import LayerBuild
 from cowfs.store.records import StoredImage, StoredLayer
@@ -94,9 +95,10 @@ def commit(
     return image
 
 
-def layer_tar(lowers: tuple[Path, ...], upper: Path, work: Path, leave_out: frozenset[bytes]) -> Iterator[bytes]:
-    """What ``upper`` changed of the merge of ``lowers`` as a layer's tar. Raises StoreError."""
-    with contextlib.closing(Changes(lowers, upper, work / "index", leave_out)) as changes:
+def layer_tar(run: Run, leave_out: frozenset[bytes]) -> Iterator[bytes]:
+    """What a run changed, as a layer's tar. Raises StoreError."""
+    index = run.work / "index"
+    with contextlib.closing(Changes(run.lowers, run.upper, index, leave_out, foreign=run.foreign)) as changes:
         yield from _tar(changes)
 
 

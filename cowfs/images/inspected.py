@@ -19,18 +19,18 @@ from cowfs.store.runs import Runs
 _UP_TO = re.compile(r"(.+)@(\d{1,9})")
 
 
-def inspected(text: str, store: Store) -> Base:
+def inspected(text: str, store: Store, *, any_form: bool = False) -> Base:
     """The base that ``text`` names, with every layer, also those of which nothing shows.
 
-    Raises what ``sources.resolve`` does.
+    ``any_form``: those of another engine's store may have fuse-overlayfs's marks. Raises what ``sources.resolve`` does.
     """
     match = _UP_TO.fullmatch(text)
     if match is not None:
-        return _up_to(inspected(match[1], store), int(match[2]), text)
+        return _up_to(inspected(match[1], store, any_form=any_form), int(match[2]), text)
     scheme, colon, rest = text.partition(":")
     if colon and scheme == "run":
         return _of_run(text, Runs(store.root).find(rest), store)
-    return resolve(text, store, every_layer=True)
+    return resolve(text, store, every_layer=True, any_form=any_form)
 
 
 def known(text: str, store: Store) -> Base:

@@ -36,14 +36,17 @@ class _Layer(NamedTuple):
     size: int
 
 
-def resolve(text: str, rest: str) -> Base:
-    """The base that ``podman:REST``, typed as ``text``, names. Raises CowfsError."""
+def resolve(text: str, rest: str, *, any_form: bool = False) -> Base:
+    """The base that ``podman:REST``, typed as ``text``, names; ``any_form``: layers may have fuse-overlayfs's marks.
+
+    Raises CowfsError.
+    """
     given, name = foreign.split(rest)
     roots = [given] if given else configured()
     foreign.check_root(roots[0], "podman")
     for root in roots:
         program = root / "overlay" / ".has-mount-program"  # which may be fuse-overlayfs
-        if program.exists() and foreign.read(program, 1024).strip() == b"true":
+        if not any_form and program.exists() and foreign.read(program, 1024).strip() == b"true":
             raise StoreError(f"the layers in {root} are in the form of fuse-overlayfs: use podman save")
     root, image = _find(roots, name)
     directory = root / "overlay-images" / checked_id(image, "id")

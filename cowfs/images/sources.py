@@ -28,13 +28,15 @@ _SCHEMES = ("dir", *ARCHIVES, *_FOREIGN)
 Bring = Callable[[Reference, StoredImage | None], StoredImage | None]
 
 
-def resolve(text: str, store: Store, *, every_layer: bool = False, bring: Bring | None = None) -> Base:
+def resolve(
+    text: str, store: Store, *, every_layer: bool = False, bring: Bring | None = None, any_form: bool = False
+) -> Base:
     """The base that ``text`` names; what is missing in the store is unpacked into it.
 
     An image of a registry must be in the store, unless ``bring`` gets it.
 
     Its layers are those that a mount needs: without the ones that hold nothing, or of which an opaque root above hides
-    everything. ``every_layer`` is for who describes the image.
+    everything. ``every_layer`` is for who describes the image, ``any_form`` for who reads fuse-overlayfs's marks, too.
 
     Raises NotFound, UsageError, BrokenImage, StoreError, PrivilegeError.
     """
@@ -48,7 +50,7 @@ def resolve(text: str, store: Store, *, every_layer: bool = False, bring: Bring 
     if scheme == "dir":
         return Base(source=text, layers=(LayerInfo(1, _directory(Path(rest))),))
     if scheme in _FOREIGN:
-        return _foreign(text, scheme, rest)
+        return _foreign(text, scheme, rest, any_form)
     from cowfs.images.archives import imported  # the readers of archives and layers take longer to import than a mount
 
     return base_of(text, imported(scheme, rest, store), store, every_layer)
@@ -84,10 +86,10 @@ def stored_reference(text: str, store: Store) -> str:
     return found
 
 
-def _foreign(text: str, scheme: str, rest: str) -> Base:
+def _foreign(text: str, scheme: str, rest: str, any_form: bool) -> Base:
     from cowfs.images import docker, podman
 
-    return docker.resolve(text, rest) if scheme == "docker" else podman.resolve(text, rest)
+    return docker.resolve(text, rest) if scheme == "docker" else podman.resolve(text, rest, any_form=any_form)
 
 
 def _directory(path: Path) -> Path:

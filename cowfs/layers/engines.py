@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final, cast
 
 from cowfs import ondisk
-from cowfs.layers.directory import Directory, Layer
+from cowfs.layers.directory import DescriptorCache, Directory, Layer
 from cowfs.layers.marks import DirectoryMarks, Marks, get_optional
 from cowfs.rules.owners import read_kept
 
@@ -190,6 +190,14 @@ class OverriddenUpperLayer(EngineLayer):
     __slots__ = ()
 
     directories = OverriddenUpperDirectory
+
+
+def open_layer(root: int, index: int, marks: Marks, cache: DescriptorCache) -> EngineLayer:
+    """A layer that is only read; ``root`` as in ``Layer``."""
+    override = override_of(b"/proc/self/fd/%d" % root)
+    layer = (OverriddenLayer if override else EngineLayer)(root, index, marks, cache)
+    layer.override = override
+    return layer
 
 
 def override_of(root: bytes) -> bytes:

@@ -32,4 +32,13 @@ class Overlay(Files):
         super().__init__(options)
 
 
-__all__ = ["ROOT", "Caller", "Changes", "Content", "DirNode", "Fill", "Handle", "Node", "Overlay"]
+def open_overlay(options: MountOptions) -> Overlay:
+    """The overlay that the options ask for. Raises OSError."""
+    if options.engine is None:
+        return Overlay(options)
+    from cowfs.overlay.engine import open_engine  # others shall not pay for it
+
+    return open_engine(options)
+
+
+__all__ = ["ROOT", "Caller", "Changes", "Content", "DirNode", "Fill", "Handle", "Node", "Overlay", "open_overlay"]

@@ -21,11 +21,10 @@ from typing import Final
 from cowfs import ondisk
 from cowfs.layers.directory import Directory, Layer
 from cowfs.layers.engines import (
-    EngineLayer,
     EngineMarks,
     EngineUpperLayer,
-    OverriddenLayer,
     OverriddenUpperLayer,
+    open_layer,
     overridden,
     override_of,
 )
@@ -77,10 +76,7 @@ class EngineOverlay(Overlay):
         return EngineMarks(userxattr=options.userxattr)
 
     def _lower_layer(self, root: int, index: int) -> Layer:
-        override = override_of(b"/proc/self/fd/%d" % root)
-        layer = (OverriddenLayer if override else EngineLayer)(root, index, self.marks, self.cache)
-        layer.override = override
-        return layer
+        return open_layer(root, index, self.marks, self.cache)
 
     def _upper_layer(self, root: int) -> Layer:
         return EngineUpperLayer(root, 0, self.marks, self.cache, is_upper=True)

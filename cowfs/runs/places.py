@@ -43,8 +43,11 @@ class Entry(NamedTuple):
         return (known.handle_type, known.handle) if known else None
 
 
-def open_upper(path: Path, cache: DescriptorCache) -> Layer:
-    """An upper for reading; where the kernel lets us, by a private read-only mount, so that not even atimes change."""
+def open_upper(path: Path, cache: DescriptorCache, *, foreign: bool = False) -> Layer:
+    """An upper for reading; where the kernel lets us, by a private read-only mount, so that not even atimes change.
+
+    ``foreign``: it lies in another engine's store.
+    """
     try:
         root = os.open(path, _DIRECTORY)
     except OSError as error:
@@ -58,7 +61,11 @@ def open_upper(path: Path, cache: DescriptorCache) -> Layer:
     else:
         os.close(root)
         root = clone
-    return Layer(root, 0, _MARKS, cache, is_upper=True)
+    if not foreign:
+        return Layer(root, 0, _MARKS, cache, is_upper=True)
+    from cowfs.layers.engines import EngineMarks, open_layer  # few uppers are an engine's
+
+    return open_layer(root, 0, EngineMarks(userxattr=not userns.is_root_of_machine()), cache)
 
 
 def open_place(place: Place) -> int:
@@ -80,10 +87,12 @@ def path_of(place: Place) -> bytes:
 def read(place: Place) -> Entry:
     """What is at a place, and its marks. OSError where nothing is."""
     directory, name = place
-    status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    status = directory.stat(name)
     path = path_of(place)
     try:
-        marks, xattrs = _attributes(path) if os.listxattr(path, follow_symlinks=False) else (_NO_MARKS, ())
+        marks, xattrs = (
+            _attributes(path, directory.layer.marks) if os.listxattr(path, follow_symlinks=False) else (_NO_MARKS, ())
+        )
     except OSError as error:
         if error.errno not in ABSENT:
             raise
@@ -92,17 +101,17 @@ def read(place: Place) -> Entry:
     return Entry(Version.of_status(status, target, xattrs), (status.st_dev, status.st_ino), marks)
 
 
-def _attributes(path: bytes) -> tuple[dict[bytes, bytes], Xattrs]:
+def _attributes(path: bytes, known: Marks) -> tuple[dict[bytes, bytes], Xattrs]:
     """The marks by their short names, and everybody else's attributes as they are called inside."""
     marks: dict[bytes, bytes] = {}
     xattrs: list[tuple[bytes, bytes]] = []
-    for stored in _MARKS.names(path, follow=False):
+    for stored in known.names(path, follow=False):
         value = get_optional(path, stored)
-        shown = _MARKS.shown(stored)
+        shown = known.shown(stored)
         if value is None:  # gone meanwhile
             continue
         if shown is None:
-            marks[stored.removeprefix(_MARKS.prefix)] = value
+            marks[stored.removeprefix(known.prefix)] = value
         else:
             xattrs.append((shown, value))
     return marks, tuple(sorted(xattrs))

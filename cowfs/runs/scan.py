@@ -36,8 +36,8 @@ def scan(run: Run, before: Tree, *, measure: bool = False, removed_xattrs: bool 
     """
     cache = DescriptorCache()
     try:
-        walk = Walk(before)
-        walk.run(open_upper(run.upper, cache).root)
+        walk = Walk(before, foreign=run.foreign)
+        walk.run(open_upper(run.upper, cache, foreign=run.foreign).root)
         resolve(walk, before)
         with ExitStack() as opened:
             after = once(lambda: opened.enter_context(left_by(run)))

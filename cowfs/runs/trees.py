@@ -9,13 +9,15 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from cowfs.errors import NotFound, StoreError
 from cowfs.layers import origin
 from cowfs.layers.marks import ABSENT
-from cowfs.model import Attr, Kind, Run
-from cowfs.options import MountOptions
-from cowfs.overlay import DirNode, Node, Overlay
+from cowfs.model import Attr, Kind, Run, RunState
+from cowfs.options import EngineOptions, MountOptions
+from cowfs.overlay import DirNode, Node, open_overlay
 from cowfs.runs.changes import Version, Xattrs
 from cowfs.runs.content import Content
 from cowfs.runs.escape import printable
@@ -29,7 +31,7 @@ class Tree:
 
     def __init__(self, options: MountOptions) -> None:
         try:
-            self._overlay = Overlay(options)
+            self._overlay = open_overlay(options)
         except OSError as error:
             where = os.fsdecode(error.filename) if error.filename else "its layers"
             raise StoreError(f"cannot read {where}: {error.strerror}") from error
@@ -141,7 +143,7 @@ class Tree:
 def base_of(run: Run) -> Iterator[Tree]:
     """The base of a run."""
     _check(run)
-    tree = Tree(MountOptions(lowers=run.lowers, hidden=frozenset(run.hidden), live_lower=run.host))
+    tree = Tree(_options(run, run.lowers))
     try:
         yield tree
     finally:
@@ -152,20 +154,23 @@ def base_of(run: Run) -> Iterator[Tree]:
 def left_by(run: Run) -> Iterator[Tree]:
     """The root of a run as it left it."""
     _check(run)
-    tree = Tree(
-        MountOptions(
-            lowers=run.lowers,
-            upper=run.upper,
-            work=run.work,
-            read_only=True,
-            hidden=frozenset(run.hidden),
-            live_lower=run.host,
-        )
-    )
+    if run.foreign:  # nothing is in parts there, and no upper of others is opened as one: that may tidy it up
+        tree = Tree(_options(run, (run.upper, *run.lowers)))
+    else:
+        tree = Tree(replace(_options(run, run.lowers), upper=run.upper, work=run.work, read_only=True))
     try:
         yield tree
     finally:
         tree.close()
+
+
+def _options(run: Run, lowers: tuple[Path, ...]) -> MountOptions:
+    return MountOptions(
+        lowers=lowers,
+        hidden=frozenset(run.hidden),
+        live_lower=run.host or (run.foreign and run.state is RunState.RUNNING),
+        engine=EngineOptions() if run.foreign else None,
+    )
 
 
 def _check(run: Run) -> None:

@@ -95,8 +95,10 @@ class _Item:
 class Walk:
     """Visits every directory of an upper once, without recursion."""
 
-    def __init__(self, before: Tree) -> None:
+    def __init__(self, before: Tree, *, foreign: bool = False) -> None:
+        """``foreign``: the upper lies in another engine's store, where a directory may be opaque by other marks."""
         self._before = before
+        self._foreign = foreign
         self.found: list[Found] = []
         self.gone: list[Gone] = []
 
@@ -143,7 +145,7 @@ class Walk:
 
     def _directory(self, item: _Item, found: Found) -> _Item:
         marks = found.entry.marks
-        opaque = marks.get(ondisk.OPAQUE) == b"y"
+        opaque = marks.get(ondisk.OPAQUE) == b"y" or (self._foreign and found.place[0].marks().opaque)
         if not opaque and ondisk.REDIRECT in marks:
             self._redirect(item, found, marks[ondisk.REDIRECT])
         merges = found.base is not None and found.base.is_dir and item.shows

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from cowfs import userns
 from cowfs.errors import StoreError
 from cowfs.layers.directory import Directory, Layer
+from cowfs.layers.engines import EngineMarks, open_layer
+from cowfs.layers.marks import Marks
 from cowfs.model import Base, LayerInfo, shown_layers
 from cowfs.options import MountOptions
 from cowfs.overlay.parts import Parts
@@ -69,7 +71,7 @@ class Survey:
         opaque = next((layer for layer in reversed(base.layers) if layer.opaque), None)
         below = [layer for layer in reversed(base.layers) if layer not in shown and not layer.empty]
         try:
-            self._merge = _Merge(base, shown, below)
+            self._merge = _merge(base, shown, below)
         except OSError as failure:
             where = os.fsdecode(failure.filename) if failure.filename else "a layer"
             raise StoreError(f"{where} cannot be read: {failure.strerror}") from None
@@ -146,6 +148,12 @@ class Survey:
         return sorted(parts, key=lambda part: -self._info[part.directory.layer].number)
 
 
+def _merge(base: Base, shown: Sequence[LayerInfo], below: Sequence[LayerInfo]) -> "_Merge":
+    if not any(layer.foreign for layer in base.layers):
+        return _Merge(base, shown, below)
+    return _EngineMerge(base, shown, below)
+
+
 class _Merge(Parts):
     """The layers that show, as a mount has them, and those ``below`` of which nothing does."""
 
@@ -162,7 +170,17 @@ class _Merge(Parts):
         try:
             for layer in below:
                 root = os.open(layer.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                self.below.append(Layer(root, len(self.lowers), self.marks, self.cache))
+                self.below.append(self._lower_layer(root, len(self.lowers)))
         except BaseException:
             self.cache.close()
             raise
+
+
+class _EngineMerge(_Merge):
+    """Layers in another engine's store."""
+
+    def _namespace(self, options: MountOptions) -> Marks:
+        return EngineMarks(userxattr=options.userxattr)
+
+    def _lower_layer(self, root: int, index: int) -> Layer:
+        return open_layer(root, index, self.marks, self.cache)

@@ -43,7 +43,7 @@ def layer(run: Run, path: str) -> None:
     """The changes as a layer's tar."""
     left_out = frozenset(os.fsencode(volume).strip(b"/") for volume in run.volumes)
     with _written(path) as out:
-        out.writelines(layer_tar(run.lowers, run.upper, run.work, left_out))
+        out.writelines(layer_tar(run, left_out))
 
 
 def overlay(run: Run, path: str) -> None:

@@ -71,7 +71,15 @@ def _run(base: Base, layer: LayerInfo, nothing: Path) -> Built:
     """The layer over those below it; the lowest one is over a directory that has nothing in it."""
     below = shown_layers([one for one in base.layers if one.number < layer.number])
     lowers = tuple(one.directory for one in reversed(below)) or (nothing,)
-    return Built(f"{layer.number:012x}", layer.directory.parent, base.source, lowers, (), tree=layer.directory)
+    return Built(
+        f"{layer.number:012x}",
+        layer.directory.parent,
+        base.source,
+        lowers,
+        (),
+        tree=layer.directory,
+        engines=layer.foreign,
+    )
 
 
 def _fill(step: Step, run: Built, layer: LayerInfo, wanted: Wanted) -> None:

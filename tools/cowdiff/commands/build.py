@@ -35,6 +35,8 @@ def command(context: Context, source: str, paths: tuple[bytes, ...], as_json: bo
     """
     from cowdiff.select import wanted
     from cowdiff.steps import Wanted, steps
+    from cowfs.cli.entry import complain
+    from cowfs.runs.escape import printable
 
     with context.store() as store:
         base = _base(context, source, store)
@@ -45,6 +47,8 @@ def command(context: Context, source: str, paths: tuple[bytes, ...], as_json: bo
                 if step.changes or not paths:
                     count += 1
                     sys.stdout.writelines(_json(step, bool(paths)) if as_json else _lines(step, paths))
+    if not count:
+        complain("cowdiff", f"no step of {source} changed {' or '.join(map(printable, paths))}")
     return 0 if count else 1
 
 
@@ -56,10 +60,10 @@ def _base(context: Context, source: str, store: "Store") -> "Base":
     if source.startswith("podman:") and root and not source.startswith("podman:["):
         source = f"podman:{root}{source.removeprefix('podman:')}"
     try:
-        base = inspected(source, store)
+        base = inspected(source, store, any_form=True)
     except (NotFound, UsageError) as error:
         try:
-            base = inspected(f"podman:{root}{source}", store)
+            base = inspected(f"podman:{root}{source}", store, any_form=True)
         except CowfsError:
             raise error from None
     if not base.steps:

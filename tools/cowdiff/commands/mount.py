@@ -18,7 +18,7 @@ def command(context: Context, token: str, mountpoint: Path, before: bool, foregr
     """Mount the root of RUN as it left it, read-only; of one that is going, as it is. Ends with "cowfs umount"."""
     from cowfs.fuse import mountpoints, serve
     from cowfs.model import RunState
-    from cowfs.options import MountOptions
+    from cowfs.options import EngineOptions, MountOptions
 
     run = context.find(token)
     mountpoints.check_root()
@@ -33,6 +33,7 @@ def command(context: Context, token: str, mountpoint: Path, before: bool, foregr
             live_lower=run.host or run.state is RunState.RUNNING,
             hidden=frozenset(run.hidden),
             source=run.title,
+            engine=EngineOptions() if run.foreign else None,
         )
         if foreground:
             serve.serve_here(options, mountpoint.absolute())
