@@ -6,10 +6,10 @@ command in a throw-away copy of a base, and what is kept of it.
 """
 
 import stat as stat_bits
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -59,8 +59,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(NamedTuple):
     """The part of an OCI image config that decides how a command starts (image-spec, config.md)."""
 
     entrypoint: tuple[str, ...] = ()
@@ -71,11 +70,10 @@ class ImageConfig:
     volumes: tuple[str, ...] = ()
     exposed_ports: tuple[str, ...] = ()
     stop_signal: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
+class LayerInfo(NamedTuple):
     """One layer of a base. ``number`` counts from the bottom, from 1, as an image's history does."""
 
     number: int
@@ -104,13 +102,12 @@ class Step(NamedTuple):
     layer: int | None  # the number of the layer that it made
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(NamedTuple):
     """What a source on a command line resolved to: layers, and how a command starts in them."""
 
     source: str  # as typed
     layers: tuple[LayerInfo, ...]  # bottom first
-    config: ImageConfig = field(default_factory=ImageConfig)
+    config: ImageConfig = ImageConfig()
     digest: str = ""  # the manifest's digest, empty for directories
     host: bool = False  # the layers are the machine's own root
     live: bool = False  # they may change underneath: that root, or a run that goes on
@@ -132,8 +129,7 @@ class RunState(Enum):
     STOPPED = "stopped"  # a container of another engine, which may start it again
 
 
-@dataclass(frozen=True, slots=True)
-class Mounted:
+class Mounted(NamedTuple):
     """What a run had mounted over the merge."""
 
     target: str  # path inside
@@ -142,8 +138,7 @@ class Mounted:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """What is kept of one run (run.json, docs/format.md). Times are seconds since the epoch."""
 
     id: str  # 12 hex digits, also the hostname
@@ -166,6 +161,10 @@ class Run:
     pinned: bool = False  # by a person: no budget removes it
     applied: bool = False  # to its base, and can be taken back
     state: RunState = RunState.RUNNING
+    engine: str = ""  # of a Container: "podman", "docker"
+    typed: str = ""  # of a Container: engine:NAME, or engine:[ROOT]NAME
+    tree: Path = Path()  # of a Built
+    engines: bool = False  # of a Built: its layers lie in another engine's store
 
     @property
     def title(self) -> str:
@@ -198,15 +197,13 @@ class Run:
         return self.directory / "work"
 
 
-@dataclass(frozen=True, slots=True)
 class Container(Run):
     """A container of another engine, seen as a run. What it changed lies in that engine's store, and is only read.
 
     ``directory`` is that of its topmost layer there; ``id`` the first 12 hex digits of its own.
     """
 
-    engine: str = ""  # "podman", "docker"
-    typed: str = ""  # engine:NAME, or engine:[ROOT]NAME
+    __slots__ = ()
 
     @property
     def title(self) -> str:
@@ -234,12 +231,10 @@ class Container(Run):
         return self.work / "cowfs" / "journal"
 
 
-@dataclass(frozen=True, slots=True)
 class Built(Run):
     """A layer of an image, seen as a run over the layers below it."""
 
-    tree: Path = Path()
-    engines: bool = False
+    __slots__ = ()
 
     @property
     def foreign(self) -> bool:

@@ -4,16 +4,15 @@ Only command lines build one; the file system reads it and never looks at the en
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from cowfs.model import LayerInfo
 
 IdRanges = tuple[tuple[int, int, int], ...]  # first on disk, first shown, how many
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
+class EngineOptions(NamedTuple):
     """A mount on layers of a container engine's store (cowfs.overlay.engine): how owners are kept and shown there."""
 
     uids: IdRanges = ()  # empty: as on disk
@@ -25,8 +24,7 @@ class EngineOptions:
     acl: bool = True  # POSIX ACLs are the kernel's to check
 
 
-@dataclass(frozen=True, slots=True)
-class MountOptions:
+class MountOptions(NamedTuple):
     """One mount.
 
     ``lowers`` are the read-only directories, the top one first, as in overlayfs's ``lowerdir=``.
@@ -43,7 +41,7 @@ class MountOptions:
     userxattr: bool = False  # marks are user.overlay.* instead of trusted.overlay.* (overlayfs "userxattr")
     copy_up_on_open: bool = False  # as overlayfs: opening for writing copies up; else the first write does
     live_lower: bool = False  # the lowers may change underneath: "/" of a running machine
-    hidden: frozenset[Path] = field(default_factory=frozenset)
+    hidden: frozenset[Path] = frozenset()
     allow_other: bool = True
     allow_suid: bool = False
     allow_dev: bool = False

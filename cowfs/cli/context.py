@@ -6,9 +6,8 @@ The one place that reads the environment for it (COWFS_ROOT, XDG_DATA_HOME); cow
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., object])
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """The context object of the command line (``ctx.obj``, ``@click.pass_obj``)."""
 
     root: Path

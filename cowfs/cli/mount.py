@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,8 +93,7 @@ def with_sources(
     from cowfs.model import shown_layers
 
     bases, hidden = _bases(context, sources, leases)
-    return replace(
-        options,
+    return options._replace(
         lowers=tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers))),
         layers=_layers(bases, options.upper),
         live_lower=any(base.live for base in bases),
@@ -111,7 +109,7 @@ def _layers(bases: "list[Base]", upper: Path | None) -> "tuple[LayerInfo, ...]":
     layers = bases[0].layers
     if len(bases) > 1:  # what is opaque to the layers of its own image is not so to another's
         shown = [layer for base in reversed(bases) for layer in shown_layers(base.layers)]
-        layers = tuple(replace(layer, number=number, opaque=False) for number, layer in enumerate(shown, 1))
+        layers = tuple(layer._replace(number=number, opaque=False) for number, layer in enumerate(shown, 1))
     if upper is not None:
         layers = (*layers, LayerInfo(max((layer.number for layer in layers), default=0) + 1, upper))
     return layers

@@ -10,9 +10,8 @@ that.
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from cowfs.cli.mountwords import EXEC, IGNORED, SWITCHES, absolute, split, unescaped
 from cowfs.errors import CowfsError, UsageError
@@ -24,8 +23,7 @@ _WRONG_CALL: Final = 1
 _FAILED: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What a command line asks for."""
 
     options: MountOptions

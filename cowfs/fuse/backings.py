@@ -17,7 +17,6 @@ handles is known to nobody: stat shows the times of its later writes when the ke
 
 import logging
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from cowfs.fuse.transport.library import Library
@@ -30,11 +29,13 @@ FIRST_DIRECTORY: Final = 1 << 20  # numbers of open directories, apart from thos
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
 class _Backing:
-    number: int  # the kernel's
-    users: int = 0  # handles
-    mappable: bool = False  # one of them was opened for reading and writing
+    __slots__ = ("mappable", "number", "users")
+
+    def __init__(self, number: int) -> None:
+        self.number = number  # the kernel's
+        self.users = 0  # handles
+        self.mappable = False  # one of them was opened for reading and writing
 
 
 class Backings:

@@ -7,8 +7,7 @@ the data of a file has to be brought up first and that takes long, the answer co
 import errno
 from collections.abc import Callable
 
-import trio
-
+from cowfs.fuse import schedule
 from cowfs.fuse.errnos import reply_of
 from cowfs.fuse.operations import Operations
 from cowfs.fuse.transport.library import LATER, Library, Request
@@ -65,7 +64,7 @@ class Extras:
     def _now_or_later(self, request: Request, node: Node, needed: bool, work: Work, answer: Answer) -> int | None:
         if not self._operations.must_wait(node, needed=needed):
             return work()
-        trio.lowlevel.spawn_system_task(self._later, request, node, needed, work, answer)
+        schedule.loop.lowlevel.spawn_system_task(self._later, request, node, needed, work, answer)
         return LATER
 
     async def _later(self, request: Request, node: Node, needed: bool, work: Work, answer: Answer) -> None:

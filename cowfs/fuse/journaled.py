@@ -14,9 +14,9 @@ from time import time_ns
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
+from cowfs.fuse import schedule
 from cowfs.fuse.errnos import immediate, waiting
 from cowfs.fuse.operations import Operations
 from cowfs.journal import records
@@ -105,11 +105,11 @@ class Journaled(Operations):
     async def flush_when_idle(self) -> None:
         """Write what waits a moment after it came, until cancelled."""
         while True:
-            event = trio.Event()
+            event = schedule.loop.Event()
             self.journal.wake = event.set
             if not self.journal.is_waiting:
                 await event.wait()
-            await trio.sleep(_MOMENT)
+            await schedule.loop.sleep(_MOMENT)
             self.journal.flush()
 
     # --- names --------------------------------------------------------------------------------------------

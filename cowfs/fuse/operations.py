@@ -10,18 +10,20 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
-from cowfs.fuse import convert
+from cowfs.fuse import convert, schedule
 from cowfs.fuse.backings import FIRST_DIRECTORY, Backings
 from cowfs.fuse.errnos import immediate, waiting
 from cowfs.linux import ACL_ACCESS
 from cowfs.overlay import Caller, DirNode, Handle, Node, Overlay
 from cowfs.overlay.parts import NAME_MAX
+
+if TYPE_CHECKING:
+    import trio
 
 log = logging.getLogger(__name__)
 
@@ -268,7 +270,7 @@ class Operations(pyfuse3.Operations):
     async def _in_thread(self, work: Callable[[], None]) -> None:
         self.busy += 1
         try:
-            await trio.to_thread.run_sync(work)
+            await schedule.loop.to_thread.run_sync(work)
         finally:
             self.busy -= 1
 
@@ -286,7 +288,7 @@ class Operations(pyfuse3.Operations):
             await self._filling[node].wait()
         if not needed or not self._is_long(node):
             return
-        done = self._filling[node] = trio.Event()
+        done = self._filling[node] = schedule.loop.Event()
         try:
             before, capability = self.overlay.status(node), self.overlay.capability(node)
             fill = self.overlay.start_fill(node)

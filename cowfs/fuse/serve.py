@@ -1,8 +1,8 @@
 """The file system process: mount, serve until the mount ends, leave nothing.
 
-``start`` forks it and returns when the mount is live; ``serve`` is what runs in it. The heavy imports (trio, pyfuse3)
-happen in the child, so whoever starts a mount pays for neither. A mount ends by umount, by SIGTERM or SIGINT, or with
-its mount namespace; the process always ends with it.
+``start`` forks it and returns when the mount is live; ``serve`` is what runs in it. The heavy import (pyfuse3)
+happens in the child, so whoever starts a mount does not pay for it. A mount ends by umount, by SIGTERM or SIGINT, or
+with its mount namespace; the process always ends with it.
 """
 
 import contextlib
@@ -179,9 +179,7 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     library = _load_library(levers)
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time
     try:
-        from cowfs.fuse.preload import without_versions
-
-        without_versions(_import_pyfuse3)
+        _choose_loop(levers)
         from cowfs.fuse.session import Session
     finally:
         gc.enable()
@@ -190,8 +188,14 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     return Session(options, mountpoint, levers, library)
 
 
-def _import_pyfuse3() -> None:
-    import pyfuse3  # noqa: F401
+def _choose_loop(levers: Levers) -> None:
+    from cowfs.fuse import schedule
+
+    if levers.asks("loop"):
+        schedule.use_ours()
+        levers.enable("loop")
+    else:
+        schedule.use_trio()
 
 
 def _keep_memory() -> None:

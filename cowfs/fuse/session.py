@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyfuse3
-import trio
 
-from cowfs.fuse import mountpoints, state
+from cowfs.fuse import mountpoints, schedule, state
 from cowfs.fuse.backings import Backings
 from cowfs.fuse.extras import Extras
 from cowfs.fuse.operations import Operations
@@ -177,7 +176,7 @@ class Session:
         if on_live is not None:
             self._on_live = on_live
         try:
-            trio.run(self._serve)
+            schedule.loop.run(self._serve)
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -227,21 +226,21 @@ class Session:
             os.close(root)
 
     async def _serve(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_on_signal)
-            if self._journal is not None:
-                nursery.start_soon(self._journal.flush_when_idle)
-            await pyfuse3.main(min_tasks=1, max_tasks=_TASKS)
-            nursery.cancel_scope.cancel()
+        begin = schedule.loop.lowlevel.spawn_system_task  # which end with us
+        begin(self._end_on_signal)
+        if self._journal is not None:
+            begin(self._journal.flush_when_idle)
+        await pyfuse3.main(min_tasks=1, max_tasks=_TASKS)
 
     async def _end_on_signal(self) -> None:
-        with trio.open_signal_receiver(*ENDING) as signals:
+        loop = schedule.loop
+        with loop.open_signal_receiver(*ENDING) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             async for _ in signals:
                 with contextlib.suppress(OSError):
                     written = self._operations.cached_writers()
-                    with trio.move_on_after(_WRITE_BACK) as limit:
-                        await trio.to_thread.run_sync(self._write_back, written, abandon_on_cancel=True)
+                    with loop.move_on_after(_WRITE_BACK) as limit:
+                        await loop.to_thread.run_sync(self._write_back, written, abandon_on_cancel=True)
                     if limit.cancelled_caught:
                         # The thread waits for an answer of ours, maybe: the end of the connection sets it free.
                         log.error("what was written did not reach the disk within %d s", _WRITE_BACK)

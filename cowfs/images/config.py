@@ -1,15 +1,14 @@
 """The config of an image (OCI image-spec, config.md): bytes in, values out, no I/O. Raises BrokenImage."""
 
-from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from cowfs.errors import BrokenImage
 from cowfs.images.jsondoc import Fields, check_digest, parse
 from cowfs.model import ImageConfig, Step
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedConfig:
+class ParsedConfig(NamedTuple):
     """What we use of a config. ``created_by`` has a history line for each layer, empty where it is not known.
 
     ``steps`` are all lines of the history, those that made no layer, too.

@@ -7,7 +7,6 @@ Used by ``cowfs mount``, ``layers``, ``explain``, ``find``, ``waste``, ``diff`` 
 """
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from cowfs.errors import NotFound, UsageError
@@ -52,7 +51,7 @@ def _up_to(base: Base, number: int, text: str) -> Base:
     if not any(layer.number == number for layer in layers):
         last = base.layers[-1].number if base.layers else 0
         raise UsageError(f"{text!r}: {base.source} has layers 1 to {last}")
-    return replace(base, source=text, layers=layers)
+    return base._replace(source=text, layers=layers)
 
 
 def _of_run(text: str, run: Run, store: Store) -> Base:

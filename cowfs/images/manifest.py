@@ -4,7 +4,9 @@ A document is one or the other: its own mediaType, the one by which it was named
 refused (a document that is both has made registries and runtimes disagree, CVE-2021-41190).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from cowfs.errors import BrokenImage, NotFound
 from cowfs.images import limits
@@ -34,19 +36,17 @@ LAYER_TYPES: dict[str, Compression | None] = {
 _ATTESTATION = "vnd.docker.reference.type"  # BuildKit's annotation of what is no image
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """What one document says about another one."""
 
     media_type: str
     digest: str
     size: int
     platform: Platform | None = None
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """One image of one platform."""
 
     config: Descriptor

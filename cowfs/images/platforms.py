@@ -2,7 +2,7 @@
 
 import platform
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cowfs.errors import UsageError
 
@@ -29,8 +29,7 @@ _VARIANTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """``variant`` may be empty."""
 
     os: str

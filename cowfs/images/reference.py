@@ -5,7 +5,7 @@ localhost is a registry; without one it is Docker Hub's, whose official images l
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cowfs.errors import UsageError
 
@@ -21,8 +21,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A reference with everything filled in. ``str()`` is its full form."""
 
     domain: str

@@ -21,8 +21,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.journal import records
 
@@ -55,17 +54,18 @@ class Process:
         self.numbers: dict[tuple[bytes, bytes, int, int], int] = {}  # numbers by arguments, program and user
 
 
-@dataclass(slots=True)
 class _Thread:
-    process: Process
-    comm_fd: int
-    comm: bytes
-    uid: int
-    number: int
+    __slots__ = ("comm", "comm_fd", "number", "process", "uid")
+
+    def __init__(self, process: Process, comm_fd: int, comm: bytes, uid: int, number: int) -> None:
+        self.process = process
+        self.comm_fd = comm_fd
+        self.comm = comm
+        self.uid = uid
+        self.number = number
 
 
-@dataclass(frozen=True, slots=True)
-class _Status:
+class _Status(NamedTuple):
     leader: int
     parent: int
     inner: int

@@ -7,13 +7,12 @@ by somebody inside is stored escaped, ``trusted.overlay.overlay.X``, and shown u
 
 import errno
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cowfs import ondisk
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryMarks:
+class DirectoryMarks(NamedTuple):
     """What the marks of one layer's directory say."""
 
     opaque: bool = False  # hides the same directory in the layers below

@@ -6,8 +6,7 @@ mode, owner, times, size, extended attributes (ovl_setattr in fs/overlayfs/inode
 import errno
 import os
 import stat
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.layers import syscalls
 from cowfs.layers.marks import ABSENT
@@ -22,8 +21,7 @@ SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 _ACLS: Final = frozenset({ACL_ACCESS, ACL_DEFAULT})
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """The attributes that a setattr sets; None leaves one as it is.
 
     Times in nanoseconds since the epoch, size in bytes.

@@ -4,8 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs import ondisk
 from cowfs.layers import syscalls
@@ -22,8 +21,7 @@ _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEX
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks: the credentials that decide what a new file is and which bits a write takes off."""
 
     uid: int = 0

@@ -15,7 +15,6 @@ disk has; ``Kept`` keeps owners and modes in an attribute. Chosen at mount by ``
 import errno
 import os
 import stat
-from dataclasses import replace
 from typing import Final
 
 from cowfs import ondisk
@@ -192,7 +191,7 @@ class Shifted(EngineOverlay):
         """As ``EngineOverlay.setattr``."""
         uid = None if changes.uid is None else self._uids.stored(changes.uid)
         gid = None if changes.gid is None else self._gids.stored(changes.gid)
-        super().setattr(node, replace(changes, uid=uid, gid=gid), caller, by_handle=by_handle)
+        super().setattr(node, changes._replace(uid=uid, gid=gid), caller, by_handle=by_handle)
 
     def set_owner(self, path: bytes, uid: int, gid: int, *, follow: bool) -> None:
         """As ``EngineOverlay.set_owner``; where all is squashed, an owner that the disk does not take is no error."""
@@ -278,8 +277,8 @@ def open_engine(options: MountOptions) -> EngineOverlay:
     engine = options.engine
     assert engine is not None
     if options.upper is not None and engine.override is None:
-        engine = replace(engine, override=override_of(os.fsencode(options.upper)) or None)
-        options = replace(options, engine=engine)
+        engine = engine._replace(override=override_of(os.fsencode(options.upper)) or None)
+        options = options._replace(engine=engine)
     shifts = engine.uids or engine.gids or (engine.squash_uid, engine.squash_gid) != (None, None)
     keeps = engine.override is not None and options.writable
     if keeps:

@@ -16,12 +16,10 @@ The attribute is "uid:gid:mode", the mode in octal with or without its type bits
 
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Ids:
+class Ids(NamedTuple):
     """The numbers of users, or of groups. ``ranges``: first on disk, first shown, how many; None: all as they are."""
 
     ranges: tuple[tuple[int, int, int], ...] | None = None

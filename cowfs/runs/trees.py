@@ -9,7 +9,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from cowfs.errors import NotFound, StoreError
@@ -157,7 +156,7 @@ def left_by(run: Run) -> Iterator[Tree]:
     if run.foreign:  # nothing is in parts there, and no upper of others is opened as one: that may tidy it up
         tree = Tree(_options(run, (run.upper, *run.lowers)))
     else:
-        tree = Tree(replace(_options(run, run.lowers), upper=run.upper, work=run.work, read_only=True))
+        tree = Tree(_options(run, run.lowers)._replace(upper=run.upper, work=run.work, read_only=True))
     try:
         yield tree
     finally:

@@ -10,7 +10,6 @@ Without the syncfs a power cut leaves empty files in a layer that is listed. One
 """
 
 import contextlib
-import dataclasses
 import errno
 import os
 import threading
@@ -145,7 +144,7 @@ class Layers:
             trees = [build.tree() for build in builds]
         for build, tree in zip(builds, trees, strict=True):
             assert build.facts is not None, "only complete layers are published"
-            build.facts = dataclasses.replace(build.facts, tree=tree.digest, disk=tree.disk)
+            build.facts = build.facts._replace(tree=tree.digest, disk=tree.disk)
             write_file(build.entry.fd, LAYER_JSON, encode(build.facts))
             name = digest_hex(build.facts.diff_id)
             try:

@@ -6,8 +6,7 @@ A record that does not parse raises :class:`Damaged`; what to do about it is the
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 IMAGE_FORMAT = 1  # of the records; a reader refuses what it does not know
 LAYER_FORMAT = 2
@@ -28,8 +27,7 @@ def digest_hex(digest: str) -> str:
     return match[1]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(NamedTuple):
     """One image of the store: ``images/<sha256 of the reference>``."""
 
     reference: str
@@ -50,8 +48,7 @@ class StoredImage:
         return image_file_name(self.reference)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLayer:
+class StoredLayer(NamedTuple):
     """One layer of the store: ``layers/sha256/<hex of the diffID>/layer.json``."""
 
     diff_id: str
@@ -70,7 +67,7 @@ def image_file_name(reference: str) -> str:
 def encode(record: StoredImage | StoredLayer) -> bytes:
     """One line of JSON."""
     number = IMAGE_FORMAT if isinstance(record, StoredImage) else LAYER_FORMAT
-    return json.dumps({"format": number, **asdict(record)}, sort_keys=True).encode() + b"\n"
+    return json.dumps({"format": number, **record._asdict()}, sort_keys=True).encode() + b"\n"
 
 
 def decode_image(data: bytes) -> StoredImage:

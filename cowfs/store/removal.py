@@ -10,7 +10,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cowfs.errors import StoreError
 from cowfs.ondisk import PART, RUN_JSON
@@ -24,14 +24,13 @@ _PART_LIFE = 7 * 24 * 3600.0  # seconds that a download which was cut is kept to
 _LAYER_IN_PATH = re.compile(r"/layers/sha256/([0-9a-f]{64})(?:/|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(NamedTuple):
     """What a removal did, or would do."""
 
-    layers: Mapping[str, int] = field(default_factory=dict)  # hex digits of those that are gone: bytes on the disk
+    layers: Mapping[str, int] = {}  # hex digits of those that are gone: bytes on the disk
     # layers that no image uses, and the runs that are kept and name them; none where only a lease keeps it
-    in_use: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    downloads: Mapping[str, int] = field(default_factory=dict)  # hex digits of half blobs that are gone: bytes
+    in_use: Mapping[str, tuple[str, ...]] = {}
+    downloads: Mapping[str, int] = {}  # hex digits of half blobs that are gone: bytes
 
 
 def collect(

@@ -11,9 +11,8 @@ going, pinned, applied (its undo would go with it), or that another run is built
 import os
 import time
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cowfs.errors import StoreError, UsageError
 from cowfs.model import Run, RunState
@@ -25,8 +24,7 @@ _NONE: Final = "no"
 _LIMIT: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """None: no limit."""
 
     keep: int | None = 100

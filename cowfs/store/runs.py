@@ -16,7 +16,6 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -134,15 +133,15 @@ class Runs:
             raise UsageError(f"run {run.id} was over {run.source}, not over what {base.source} is now")
         uppers = [*reversed(run.lowers[: -len(below)]), run.upper]
         layers = [LayerInfo(len(base.layers) + place, upper) for place, upper in enumerate(uppers, 1)]
-        return replace(base, layers=(*base.layers, *layers))
+        return base._replace(layers=(*base.layers, *layers))
 
     def seal(self, run: Run, exit_status: int) -> Run:
         """The run is over, and nothing is mounted on it: record it, and drop what only a run that is going needs."""
-        sealed = replace(run, ended=time.time(), exit_status=exit_status, state=RunState.DISCARDED)
+        sealed = run._replace(ended=time.time(), exit_status=exit_status, state=RunState.DISCARDED)
         try:
             with _opened(run.directory) as fd:
                 with _opened(ondisk.RUN_UPPER, fd) as upper:
-                    sealed = replace(sealed, size=disk_usage(upper))
+                    sealed = sealed._replace(size=disk_usage(upper))
                 _write_record(fd, sealed)
                 for name in (ondisk.RUN_MERGED, FILES):
                     with contextlib.suppress(FileNotFoundError):
@@ -297,14 +296,14 @@ class Runs:
         try:
             lives = _is_locked(fd)
             run = decode(read_file(fd, ondisk.RUN_JSON, LIMIT), self._root / ondisk.RUNS / name)
-            run = replace(run, pinned=os.access(ondisk.RUN_PINNED, os.F_OK, dir_fd=fd), applied=_is_applied(fd))
+            run = run._replace(pinned=os.access(ondisk.RUN_PINNED, os.F_OK, dir_fd=fd), applied=_is_applied(fd))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             run = Run(name, self._root / ondisk.RUNS / name, "", (), (), started=os.fstat(fd).st_mtime)
         finally:
             os.close(fd)
         if run.ended is not None:
-            return replace(run, state=RunState.DISCARDED)
-        return run if lives else replace(run, state=RunState.LOST)
+            return run._replace(state=RunState.DISCARDED)
+        return run if lives else run._replace(state=RunState.LOST)
 
     def _remove(self, runs_fd: int, staging_fd: int, run: Run) -> None:
         fd = open_directory(runs_fd, run.id)

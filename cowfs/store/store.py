@@ -10,7 +10,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -125,7 +124,7 @@ class Store:
         """List ``image`` as ``reference`` too. Raises NotFound if it was removed meanwhile."""
         with self.lease_layers(list(image.diff_ids)):
             documents = [self.blob(digest, _DOCUMENT) for digest in dict.fromkeys((image.digest, image.config))]
-            self.publish_image(replace(image, reference=reference, stored=time.time()), documents)
+            self.publish_image(image._replace(reference=reference, stored=time.time()), documents)
 
     def blob(self, digest: str, limit: int) -> bytes:
         """A manifest or config. Raises StoreError if it is missing or not what its digest says."""

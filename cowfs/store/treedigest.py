@@ -11,8 +11,8 @@ host's security module writes by itself.
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from cowfs.store.descent import Descent
 
@@ -21,8 +21,7 @@ _OF_THE_HOST = frozenset({"security.selinux", "security.ima", "security.evm", "s
 _BLOCK = 512  # bytes, the unit of st_blocks
 
 
-@dataclass(frozen=True, slots=True)
-class TreeFacts:
+class TreeFacts(NamedTuple):
     """What a tree is like."""
 
     digest: str  # "sha256:<64 hex>"

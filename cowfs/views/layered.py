@@ -14,7 +14,6 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -102,10 +101,10 @@ class Layered(Overlay):
 
     def _merge(self, layers: tuple[LayerInfo, ...]) -> Overlay:
         lowers = tuple(layer.directory for layer in reversed(shown_layers(layers)))
-        return Labelled(replace(self.options, lowers=lowers, layers=layers, apart=False))
+        return Labelled(self.options._replace(lowers=lowers, layers=layers, apart=False))
 
     def _layer(self, layers: tuple[LayerInfo, ...]) -> Overlay:
-        return LayerTree(replace(self.options, lowers=(layers[-1].directory,), layers=layers, apart=False))
+        return LayerTree(self.options._replace(lowers=(layers[-1].directory,), layers=layers, apart=False))
 
     def _opened(self, parent: DirNode, name: bytes) -> Node:
         """The root of a part, opened now."""

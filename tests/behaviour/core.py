@@ -10,7 +10,6 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from cowfs.model import Attr
 from cowfs.overlay import ROOT, Caller, Changes, Handle, Node, Overlay
@@ -289,7 +288,7 @@ class CowfsCore:
 
     @contextmanager
     def umask(self, mask: int) -> Iterator[None]:
-        before, self.who = self.who, replace(self.who, umask=mask)
+        before, self.who = self.who, self.who._replace(umask=mask)
         try:
             yield
         finally:

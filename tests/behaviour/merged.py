@@ -10,7 +10,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -180,7 +179,7 @@ class CowfsMount(SyscallFs):
         self._log = Path(os.fsdecode(self.scene.base)) / "log"
         mountpoint = Path(os.fsdecode(self.root))
         transport = os.environ.get(ondisk.TRANSPORT_ENV, AUTO)
-        options = replace(self.scene.options, copy_up_on_open=self._copy_up_on_open, transport=transport)
+        options = self.scene.options._replace(copy_up_on_open=self._copy_up_on_open, transport=transport)
         self.server = serve.start(options, mountpoint, detach=False, log=self._log)
 
     def remount(self) -> None:

@@ -7,7 +7,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def state(snapshot: Callable[[Path], dict[str, Any]]) -> Callable[[Path], State]
 
 def over(scene: Any) -> Run:
     """The scene's run, over and done, as if it had started just before now."""
-    return replace(scene.run, state=RunState.DISCARDED, started=max(_ctimes(scene.lower)) + 1e-3)
+    return scene.run._replace(state=RunState.DISCARDED, started=max(_ctimes(scene.lower)) + 1e-3)
 
 
 def _ctimes(top: Path) -> list[float]:

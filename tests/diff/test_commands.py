@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pexpect
@@ -197,7 +196,7 @@ def test_prune_keeps_the_newest(cowdiff: Cowdiff, make_run: MakeRun) -> None:
 
 def test_prune_by_age(cowdiff: Cowdiff, make_run: MakeRun, store: Path) -> None:
     run = make_run("true")
-    Runs(store).seal(replace(run, started=time.time() - 7200), 0)
+    Runs(store).seal(run._replace(started=time.time() - 7200), 0)
     assert cowdiff("prune", "--older-than", "2h1m").stdout == ""
     assert cowdiff("prune", "--older-than", "1h59m").stdout.split() == [run.id]
 

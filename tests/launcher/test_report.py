@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,7 @@ def test_something_changed(run: Run, change: Callable[[Overlay], None], capsys: 
 
 def test_a_link_in_the_place_of_a_mount_point_is_not_followed(run: Run) -> None:
     (run.upper / "srv").symlink_to("/proc/self")
-    assert may_have_changes(replace(run, volumes=VOLUMES))
+    assert may_have_changes(run._replace(volumes=VOLUMES))
 
 
 def test_a_base_that_is_gone_is_no_failure_of_the_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +121,7 @@ def _done(run: Run, change: Callable[[Overlay], None]) -> Run:
     finally:
         overlay.close()
         os.umask(umask)
-    return replace(run, volumes=VOLUMES)
+    return run._replace(volumes=VOLUMES)
 
 
 def _listed(run: Run) -> int:

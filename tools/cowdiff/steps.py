@@ -8,11 +8,11 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowdiff.summary import Row, sizes
 from cowfs.journal.history import by_process
@@ -45,8 +45,7 @@ class Step:
     recorded: list[Recorded] | None = None  # what the journal says; None: there is none
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What is to be found out."""
 
     path: Callable[[Change], bool] | None = None  # the changes that are listed
@@ -102,7 +101,7 @@ def _fill(step: Step, run: Built, layer: LayerInfo, wanted: Wanted) -> None:
 
 def _all_differ(run: Built, before: Tree) -> Iterator[Change]:
     """Of a layer whose root hides everything below, for which overlayfs has no mark."""
-    with base_of(replace(run, lowers=(run.tree,))) as after:
+    with base_of(run._replace(lowers=(run.tree,))) as after:
         yield from pairs(before, after)
 
 

@@ -1,9 +1,10 @@
 """How requests travel between the kernel and pyfuse3, faster than pyfuse3 does it alone.
 
-Five *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
+Six *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
 
     handshake    mount(2) and INIT are ours: the kernel is told what pyfuse3 cannot ask for (no security.capability
                  look-up before writes, symbolic links cached, 1 MiB requests, the umask left to us)
+    loop         requests are scheduled by a loop of our own, and trio is not imported
     waiting      the device is polled a few dozen times before the event loop is asked to wait for it
     passthrough  reads, writes and mmap of files in the upper go to the file itself; their fsync needs no Python (needs
                  handshake and library)
@@ -14,12 +15,11 @@ Five *levers*, each tried at start-up, each able to fail without harm, each swit
 ``MountOptions.transport`` is "auto" (all that work), "plain" (none: pyfuse3 as it is), or names joined by "+".
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from cowfs.errors import UsageError
 
-LEVERS: Final = ("handshake", "waiting", "passthrough", "listings", "extras")
+LEVERS: Final = ("handshake", "loop", "waiting", "passthrough", "listings", "extras")
 AUTO: Final = "auto"
 PLAIN: Final = "plain"
 
@@ -37,13 +37,15 @@ def wanted(text: str) -> frozenset[str]:
     return names
 
 
-@dataclass(slots=True)
 class Levers:
     """What is on, and for the rest why not, in words for ``cowfs info``."""
 
-    asked: frozenset[str]
-    on: set[str] = field(default_factory=set)
-    reasons: dict[str, str] = field(default_factory=dict)
+    __slots__ = ("asked", "on", "reasons")
+
+    def __init__(self, asked: frozenset[str]) -> None:
+        self.asked = asked
+        self.on: set[str] = set()
+        self.reasons: dict[str, str] = {}
 
     def asks(self, name: str) -> bool:
         """Is a lever wanted?"""

@@ -1,8 +1,8 @@
 """mount(2) and the INIT request, by us: pyfuse3 can ask for three capabilities only.
 
     kernel --INIT--> device --read here--> answered here, with the flags below
-                                 `--copy--> socket pair --> libfuse, which believes that it speaks to the kernel
-    while libfuse handles its copy (``Operations.init``) the device takes the socket's place under the same descriptor
+                                 `--copy--> pipe --> libfuse, which believes that it speaks to the kernel
+    while libfuse handles its copy (``Operations.init``) the device takes the pipe's place under the same descriptor
 
 libfuse's own answer then reaches the kernel as one to a request that is done: ENOENT, which libfuse ignores. Structures
 and flags: include/uapi/linux/fuse.h.
@@ -13,9 +13,7 @@ import ctypes
 import errno
 import os
 import select
-import socket
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -58,17 +56,23 @@ class HandshakeFailed(Exception):
     """The kernel does not offer what the handshake is for, or no mount could be made this way."""
 
 
-@dataclass(slots=True)
 class Connection:
     """A mount of ours whose INIT was read and not answered yet."""
 
-    device: int
-    unique: int
-    readahead: int
-    flags: int  # what we answer, of what the kernel offered; 64 bits
-    stack_depth: int  # for passthrough: this file system's, more than that of any backing file's
-    socket: socket.socket  # our end; INIT waits in it for libfuse
-    descriptor: int  # what libfuse reads: the socket's other end, and after ``answer`` the device; libfuse's to close
+    __slots__ = ("descriptor", "device", "flags", "readahead", "stack_depth", "unique")
+
+    def __init__(self, device: int, request: bytes, flags: int, stack_depth: int) -> None:
+        """``flags``: what we answer, of what the kernel offered; 64 bits. ``stack_depth``: for passthrough: this file
+        system's, more than that of any backing file's."""
+        self.device = device
+        self.flags = flags
+        self.stack_depth = stack_depth
+        self.unique = _HEADER.unpack_from(request)[2]
+        self.readahead = _INIT_IN.unpack_from(request, _HEADER.size)[2]
+        # What libfuse reads: a pipe with INIT in it, and after ``answer`` the device; libfuse's to close.
+        self.descriptor, write = os.pipe()
+        os.write(write, request)
+        os.close(write)
 
     @property
     def path(self) -> str:
@@ -101,7 +105,6 @@ class Connection:
         if self.device >= 0:
             os.close(self.device)
             self.device = -1
-            self.socket.close()
 
 
 def connect(options: MountOptions, mountpoint: Path, *, stack_depth: int) -> Connection:
@@ -176,13 +179,11 @@ def _read_init(device: int, wanted: int, stack_depth: int) -> Connection:
     if not poll.poll(_INIT_TIMEOUT):
         raise HandshakeFailed("the kernel sent no INIT request")
     request = bytearray(os.read(device, 1 << 21))
-    _, opcode, unique, *_ = _HEADER.unpack_from(request)
-    _, minor, readahead, low, high = _INIT_IN.unpack_from(request, _HEADER.size)
+    _, opcode, *_ = _HEADER.unpack_from(request)
+    _, minor, _, low, high = _INIT_IN.unpack_from(request, _HEADER.size)
     offered = low | (high << 32 if low & INIT_EXT else 0)
     if opcode != 26 or minor < 36 or offered & _NEEDED != _NEEDED:
         raise HandshakeFailed("the kernel is too old (Linux 5.17 or later is needed)")
     # Without splice in what it is offered libfuse reads each request by one system call instead of two.
     struct.pack_into("<I", request, _HEADER.size + 12, low & ~SPLICES & 0xFFFFFFFF)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.send(request)
-    return Connection(device, unique, readahead, offered & wanted, stack_depth, ours, theirs.detach())
+    return Connection(device, bytes(request), offered & wanted, stack_depth)

@@ -1,6 +1,6 @@
 """Waiting for the next request: look a few dozen times before going to sleep.
 
-pyfuse3 goes once through trio's scheduler and epoll for each request; while a program waits for one answer after the
+pyfuse3 goes once through the scheduler and epoll for each request; while a program waits for one answer after the
 other, the next request is there a few microseconds later. The looks are bounded, so an idle mount costs nothing.
 
 pyfuse3 finds ``_wait_fuse_readable`` in its module at each call, which its own asyncio mode relies on.
@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import pyfuse3
-import trio
+
+from cowfs.fuse import schedule
 
 _LOOKS: Final = 60
 _TURNS: Final = 64  # requests in a row before other tasks get their turn: signals, work that came back from threads
@@ -36,7 +37,7 @@ def _waiter(
         turns += 1
         if turns >= _TURNS or is_busy():
             turns = 0
-            await trio.lowlevel.checkpoint()
+            await schedule.loop.lowlevel.checkpoint()
         while True:
             # Nothing may run between the look that finds a request and the read: another task would take it away.
             for _ in range(_LOOKS):
