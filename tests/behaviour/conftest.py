@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from cowfs.options import EngineOptions
 from tests.behaviour import layers, syscalls
 from tests.behaviour.core import CowfsCore
 from tests.behaviour.differences import expected
@@ -52,13 +53,23 @@ def _mount(base: bytes, stack: Sequence[layers.Layer]) -> CowfsMount:
     return CowfsMount(Scene(base, build_lowers(base, stack or [[]])))
 
 
+def _engine(base: bytes, stack: Sequence[layers.Layer]) -> CowfsMount:
+    """As cowfs-overlay mounts it for container engines."""
+    scene = Scene(base, build_lowers(base, stack or [[]]))
+    return CowfsMount(scene, copy_up_on_open=True, engine=EngineOptions())
+
+
 IMPLEMENTATIONS: dict[str, Callable[[bytes, Sequence[layers.Layer]], Any]] = {
     "plain": _plain,
     "overlayfs": _overlay,
     "overlayfs-full": _overlay_full,
     "core": _core,
     "cowfs": _mount,
+    "engine": _engine,
 }
+
+# The rest is the same code, and each test with a mount costs a start.
+_WHERE_ENGINES_DIFFER = {"test_copy_up", "test_identity", "test_marks", "test_names", "test_rename"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,6 +84,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = list(IMPLEMENTATIONS)
     if metafunc.definition.get_closest_marker("kernel"):
         chosen.remove("core")
+    if metafunc.module.__name__.rpartition(".")[2] not in _WHERE_ENGINES_DIFFER:
+        chosen.remove("engine")
     if metafunc.definition.get_closest_marker("all_on"):
         chosen.remove("overlayfs")
     if metafunc.definition.get_closest_marker("merged"):

@@ -16,7 +16,7 @@ from typing import Protocol
 from cowfs import ondisk
 from cowfs.fuse import serve
 from cowfs.fuse.transport import AUTO
-from cowfs.options import MountOptions
+from cowfs.options import EngineOptions, MountOptions
 from tests.behaviour import layers, syscalls
 from tests.behaviour.fs import Fs, SyscallFs
 
@@ -169,17 +169,17 @@ class FuseOverlay(SyscallFs):
 class CowfsMount(SyscallFs):
     """Our mount, served by a process of its own."""
 
-    def __init__(self, scene: Scene, *, copy_up_on_open: bool = False) -> None:
+    def __init__(self, scene: Scene, *, copy_up_on_open: bool = False, engine: EngineOptions | None = None) -> None:
         super().__init__(scene.merged)
         self.scene = scene
-        self._copy_up_on_open = copy_up_on_open
+        self._as = {"copy_up_on_open": copy_up_on_open, "engine": engine}
         self._mount()
 
     def _mount(self) -> None:
         self._log = Path(os.fsdecode(self.scene.base)) / "log"
         mountpoint = Path(os.fsdecode(self.root))
         transport = os.environ.get(ondisk.TRANSPORT_ENV, AUTO)
-        options = self.scene.options._replace(copy_up_on_open=self._copy_up_on_open, transport=transport)
+        options = self.scene.options._replace(transport=transport, **self._as)  # type: ignore[arg-type]
         self.server = serve.start(options, mountpoint, detach=False, log=self._log)
 
     def remount(self) -> None:
