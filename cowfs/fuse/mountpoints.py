@@ -1,13 +1,19 @@
 """Whether a directory can be mounted on or unmounted from, said in words before anything is tried; what is mounted."""
 
+import ctypes
 import os
+import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cowfs import userns
 from cowfs.errors import MountError, PrivilegeError, UsageError
 
 TYPE = "fuse.cowfs"
+_AT_FDCWD: Final = -100
+_AT_NO_AUTOMOUNT, _AT_STATX_DONT_SYNC = 0x800, 0x4000
+_STATX_MNT_ID_UNIQUE: Final = 0x4000
+_STATX_SIZE, _STX_MNT_ID = 256, 144  # of struct statx, and where stx_mnt_id is in it
 
 
 def check_mountpoint(mountpoint: Path, *, empty: bool) -> None:
@@ -45,6 +51,20 @@ def device_at(mountpoint: Path) -> int | None:
     """
     _, device = _topmost(mountpoint)
     return device
+
+
+def identity_at(mountpoint: Path) -> int | None:
+    """The number of the mount on ``mountpoint`` that no other mount ever has; None before Linux 6.8.
+
+    A device number is given to the next mount as soon as this one is gone. The file system there is not asked.
+    """
+    answer = ctypes.create_string_buffer(_STATX_SIZE)
+    flags = _AT_STATX_DONT_SYNC | _AT_NO_AUTOMOUNT
+    if ctypes.CDLL(None).statx(_AT_FDCWD, os.fsencode(mountpoint), flags, _STATX_MNT_ID_UNIQUE, answer):
+        return None
+    (mask,) = struct.unpack_from("=I", answer, 0)
+    (identity,) = struct.unpack_from("=Q", answer, _STX_MNT_ID)
+    return identity if mask & _STATX_MNT_ID_UNIQUE else None
 
 
 class Mounted(NamedTuple):

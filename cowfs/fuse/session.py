@@ -44,6 +44,7 @@ class Session:
         self._options = options
         self._mountpoint = Path(os.path.realpath(mountpoint))  # before it asks ourselves
         self._device: int | None = None  # of the mount, once there is one
+        self._identity: int | None = None  # no other mount ever has it; None where the kernel does not tell
         self._library = library
         self._connection: handshake.Connection | None = None
         self._on_live: Callable[[], None] = lambda: None
@@ -99,13 +100,13 @@ class Session:
                 self.levers.refuse("handshake", str(failure))
             else:
                 self._connection = connection
-                self._device = mountpoints.device_at(self._mountpoint)
+                self._note_mount()
                 self._operations.umask_is_ours = True
                 where, options = connection.path, set(pyfuse3.default_options) & {"default_permissions"}
         self._operations.on_init = self._connected
         pyfuse3.init(self._operations, where, options)
         self._begun = True
-        self._device = mountpoints.device_at(self._mountpoint)
+        self._note_mount()
         self._look_whether_library_answers()
         if self.levers.asks("waiting") and self._connection is not None:
             waiting.install(self._connection.descriptor, lambda: self._operations.busy > 0)
@@ -124,6 +125,10 @@ class Session:
             else:
                 self.levers.refuse(name, "this libfuse makes its sessions by another function")
         self._operations.directories_by_node = "listings" in self.levers.on
+
+    def _note_mount(self) -> None:
+        self._device = mountpoints.device_at(self._mountpoint)
+        self._identity = mountpoints.identity_at(self._mountpoint)
 
     def _stack_depth(self) -> int:
         upper = self._overlay.upper
@@ -188,7 +193,7 @@ class Session:
         In this order: an unmount writes back what is dirty, and would wait for us.
         """
         if self._state is not None:
-            self._state.unlink(missing_ok=True)
+            state.withdraw(self._state)
         if self._connection is not None:
             self._connection.close()
         if self._library is not None:
@@ -202,7 +207,10 @@ class Session:
         self._overlay.close()
 
     def _unmount(self) -> None:
-        if self._device is not None and mountpoints.device_at(self._mountpoint) == self._device:
+        if self._device is None or mountpoints.device_at(self._mountpoint) != self._device:
+            return
+        # Somebody's next mount may have the number of ours by now.
+        if self._identity is None or mountpoints.identity_at(self._mountpoint) == self._identity:
             handshake.unmount(self._mountpoint, lazy=True)
 
     def _write_back(self, written: list[bytes]) -> None:

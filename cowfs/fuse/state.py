@@ -30,6 +30,15 @@ def publish(device: int, mountpoint: Path, facts: dict[str, Any]) -> Path | None
     return path
 
 
+def withdraw(path: Path) -> None:
+    """Remove what this process published; the next mount of that device number may have written over it."""
+    try:
+        if json.loads(path.read_text())["pid"] == os.getpid():
+            path.unlink()
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+
+
 def read(mountpoint: Path) -> dict[str, Any] | None:
     """What the process that serves ``mountpoint`` wrote; None where there is none, or it is gone."""
     found = _found(mountpoint)

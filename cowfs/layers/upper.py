@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from itertools import count
 
 from cowfs import ondisk
@@ -22,20 +23,18 @@ _LINK_LIMIT = frozenset({errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
 class Upper:
     """The only writer of a mount. Not safe for threads; one process per work directory, held by a lock."""
 
-    def __init__(self, layer: Layer, workdir: int) -> None:
+    def __init__(self, layer: Layer, workdir: int, *, patience: float = 0.0) -> None:
         """``workdir`` is a readable descriptor of the directory named by ``workdir=``; this object closes it.
 
-        Raises OSError EBUSY where another mount uses it, EXDEV where it lies on another file system than the layer.
+        ``patience``: how many seconds to wait for another mount that is about to leave it. Raises OSError EBUSY where
+        another mount uses it, EXDEV where it lies on another file system than the layer.
         """
         self.layer = layer
         self.root = layer.root
         self._workdir = workdir
         if os.fstat(workdir).st_dev != self.root.stat_self().st_dev:
             raise OSError(errno.EXDEV, "the work directory is on another file system than the upper")
-        try:
-            fcntl.flock(workdir, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(errno.EBUSY, "the work directory is used by another mount") from None
+        self._take(patience)
         # The work tree is a layer of its own, so that its directories share the descriptor cache and never the merge.
         self._tree = Layer(os.open(b".", os.O_PATH | os.O_CLOEXEC, dir_fd=workdir), 0, layer.marks, layer.cache)
         self.work = self._make(ondisk.WORK)
@@ -47,6 +46,17 @@ class Upper:
         self._may_have_parts = self.parts_left
         self.clear(self.work)
 
+    def _take(self, patience: float) -> None:
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._workdir, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise OSError(errno.EBUSY, "the work directory is used by another mount") from None
+            time.sleep(0.005)
+
     def _make(self, name: bytes) -> Directory:
         try:
             os.mkdir(name, 0, dir_fd=self._workdir)
@@ -55,11 +65,8 @@ class Upper:
         return self._tree.root.child(name)
 
     def close(self) -> None:
-        """Empty the work directory and release the lock."""
-        try:
-            self.clear(self.work)
-        finally:
-            os.close(self._workdir)
+        """Release the lock."""
+        os.close(self._workdir)
 
     def expect_parts(self) -> None:
         """Say on disk that files of the upper may be in parts from here on."""

@@ -101,7 +101,7 @@ class CopyUp(Status):
             target = upper.work.path_of(name)
             self._copy_attributes(source.path(), True, target, status)
             assert source.parent is not None
-            self._set_origin(target, (source.parent, source.name))
+            self._set_origin(target, (source.parent, source.name), status)
             self._set_mode_and_times(target, status)
             self._publish(name, parent, node.name)
         except BaseException:
@@ -192,7 +192,7 @@ class CopyUp(Status):
         """Give a copy all but the data: that comes before."""
         assert node.lower is not None
         self._copy_attributes(node.lower[0].path_of(node.lower[1]), False, target, status)
-        self._set_origin(target, node.lower)
+        self._set_origin(target, node.lower, status)
         self._set_mode_and_times(target, status)
 
     def _build_regular(self, node: Node, name: bytes, status: os.stat_result, content: Content) -> None:
@@ -401,7 +401,7 @@ class CopyUp(Status):
                 if failure.errno != errno.EOPNOTSUPP:
                     raise
 
-    def _set_origin(self, target: bytes, place: Place) -> None:
+    def _set_origin(self, target: bytes, place: Place, status: os.stat_result) -> None:
         found = origin.origin_of(place[0].fd, place[1], place[0].layer.uuid_of(place[0]))
         self.marks.set(target, ondisk.ORIGIN, origin.encode(found) if found else b"")
 

@@ -36,6 +36,7 @@ from cowfs.overlay.create import ROOT
 from cowfs.overlay.parts import error
 from cowfs.rules.create import NewFile
 from cowfs.rules.owners import Ids, write_kept
+from cowfs.state.nodes import Place
 
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
@@ -62,6 +63,8 @@ class _Aside(Fill):
 class EngineOverlay(Overlay):
     """The merge, with an upper that says all."""
 
+    patience = 5.0  # an umount is over before the process that served the mount has ended
+
     def __init__(self, options: MountOptions) -> None:
         """As ``Overlay``; ``options.engine`` is set."""
         assert options.engine is not None
@@ -79,6 +82,11 @@ class EngineOverlay(Overlay):
 
     def _upper_layer(self, root: int) -> Layer:
         return EngineUpperLayer(root, 0, self.marks, self.cache, is_upper=True)
+
+    def _close_upper(self) -> None:
+        """Nothing is touched: an umount is over before we know, and an engine mounts again, with whatever program."""
+        if self.upper is not None:
+            self.upper.close()
 
     # --- links --------------------------------------------------------------------------------------------
 
@@ -144,6 +152,11 @@ class EngineOverlay(Overlay):
         self._place(node, fill.name, status)
         fill.published = True
         self._copied(node, Content.COMES, status)
+
+    def _set_origin(self, target: bytes, place: Place, status: os.stat_result) -> None:
+        """Not of one name of several, as overlayfs without index: fuse-overlayfs takes files of one origin for one."""
+        if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+            super()._set_origin(target, place, status)
 
     # --- names --------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from typing import ClassVar
 
 from cowfs import ondisk, userns
 from cowfs.layers import data, syscalls
@@ -32,6 +33,8 @@ def error(code: int) -> OSError:
 
 class Parts:
     """The opened layers."""
+
+    patience: ClassVar[float] = 0.0  # seconds to wait for a work directory that another mount is about to leave
 
     def __init__(self, options: MountOptions) -> None:
         """Open them. Raises OSError naming the directory that cannot be used."""
@@ -62,7 +65,7 @@ class Parts:
         layer = self._upper_layer(os.open(upper, _OPEN_ROOT))
         work = os.open(options.work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self.upper = Upper(layer, work)
+            self.upper = Upper(layer, work, patience=self.patience)
         except BaseException:
             os.close(work)
             raise

@@ -46,9 +46,13 @@ class Tree(Parts):
             node.drop_partial()
             for handle in node.handles:
                 os.close(handle.fd)
-        if self.upper is not None:
-            self.upper.close()
+        self._close_upper()
         self.cache.close()
+
+    def _close_upper(self) -> None:
+        if self.upper is not None:
+            self.upper.clear(self.upper.work)
+            self.upper.close()
 
     # --- finding ------------------------------------------------------------------------------------------
 
