@@ -3,10 +3,12 @@
 Only command lines build one; the file system reads it and never looks at the environment.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from cowfs import ondisk
 from cowfs.model import LayerInfo
 
 IdRanges = tuple[tuple[int, int, int], ...]  # first on disk, first shown, how many
@@ -31,6 +33,8 @@ class MountOptions(NamedTuple):
     ``upper`` and ``work`` are both given or both None; they lie on one file system (a rename joins them).
     ``hidden`` are absolute paths of directories in the lowers that appear empty inside: pseudo file systems
     and our own store when ``/`` is a lower.
+    ``indexes``: of lowers that were an upper once, where the index of its work directory is. It says which files were
+    copied up for all their names (overlayfs "index"); it need not be there.
     """
 
     lowers: tuple[Path, ...]
@@ -42,6 +46,7 @@ class MountOptions(NamedTuple):
     copy_up_on_open: bool = False  # as overlayfs: opening for writing copies up; else the first write does
     live_lower: bool = False  # the lowers may change underneath: "/" of a running machine
     hidden: frozenset[Path] = frozenset()
+    indexes: tuple[tuple[Path, Path], ...] = ()
     allow_other: bool = True
     allow_suid: bool = False
     allow_dev: bool = False
@@ -59,3 +64,9 @@ class MountOptions(NamedTuple):
     def writable(self) -> bool:
         """True when the mount has an upper and is not forced read-only."""
         return self.upper is not None and not self.read_only
+
+
+def indexes_of(lowers: Iterable[Path]) -> tuple[tuple[Path, Path], ...]:
+    """``MountOptions.indexes`` of those lowers that are what a run changed, by where they lie (docs/format.md)."""
+    runs = [lower for lower in lowers if lower.parts[-3::2] == (ondisk.RUNS, ondisk.RUN_UPPER)]
+    return tuple((upper, upper.with_name(ondisk.RUN_WORK) / os.fsdecode(ondisk.INDEX)) for upper in runs)

@@ -9,7 +9,7 @@ from cowfs import userns
 from cowfs.images.host import hidden_directories
 from cowfs.images.inspected import known
 from cowfs.model import Base, shown_layers
-from cowfs.options import MountOptions
+from cowfs.options import MountOptions, indexes_of
 from cowfs.runs.trees import Tree
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 def tree_of(base: Base, store: "Store", opened: ExitStack) -> Tree:
     """What ``base`` comes to; ``opened`` closes it."""
     hidden = frozenset(base.hidden) | (hidden_directories(store) if base.host else frozenset())
+    lowers = tuple(layer.directory for layer in reversed(shown_layers(base.layers)))
     tree = Tree(
         MountOptions(
-            lowers=tuple(layer.directory for layer in reversed(shown_layers(base.layers))),
+            lowers=lowers,
+            indexes=indexes_of(lowers),
             live_lower=base.live,
             hidden=hidden,
             userxattr=not userns.is_root_of_machine(),

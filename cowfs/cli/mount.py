@@ -91,10 +91,13 @@ def with_sources(
 ) -> "MountOptions":
     """``options`` over the layers of ``sources``, the first on top; ``leases`` keeps these layers in the store."""
     from cowfs.model import shown_layers
+    from cowfs.options import indexes_of
 
     bases, hidden = _bases(context, sources, leases)
+    lowers = tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers)))
     return options._replace(
-        lowers=tuple(layer.directory for base in bases for layer in reversed(shown_layers(base.layers))),
+        lowers=lowers,
+        indexes=indexes_of(lowers),
         layers=_layers(bases, options.upper),
         live_lower=any(base.live for base in bases),
         hidden=hidden,

@@ -23,13 +23,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cowfs import userns
 from cowfs.errors import StoreError
 from cowfs.images import attributes
 from cowfs.images.linked import Identity, Linked, identity
 from cowfs.images.tarstream import Entry, Type
 from cowfs.model import Attr
 from cowfs.ondisk import OCI_OPAQUE, OCI_WHITEOUT
-from cowfs.options import EngineOptions, MountOptions
+from cowfs.options import EngineOptions, MountOptions, indexes_of
 from cowfs.overlay import DirNode, Node, Overlay, open_overlay
 
 CHUNK = 1 << 20
@@ -81,10 +82,16 @@ class Changes:
     ) -> None:
         """``foreign``: they lie in another engine's store."""
         self._leave_out = leave_out
-        engine = EngineOptions() if foreign else None
-        self._before = self._open(MountOptions(lowers=lowers, engine=engine))
+        # The index of the upper itself is for ``Linked``: only those of other runs count in the merge.
+        options = MountOptions(
+            lowers=lowers,
+            userxattr=not userns.is_root_of_machine(),
+            indexes=indexes_of(lowers),
+            engine=EngineOptions() if foreign else None,
+        )
+        self._before = self._open(options)
         try:
-            self._after = self._open(MountOptions(lowers=(upper, *lowers), engine=engine))
+            self._after = self._open(options._replace(lowers=(upper, *lowers)))
         except BaseException:
             self._before.close()
             raise

@@ -229,7 +229,8 @@ class CopyUp(Status):
         """Publish a finished copy: at the node's name, through the index where the lower file has several."""
         upper = self.writer()
         assert node.lower is not None
-        index_name = self._index_name(node, status)
+        links, node.links_diff = status.st_nlink + node.links_diff, 0
+        index_name = self._index_name(node.lower) if links > 1 else None
         if node.parent is None:
             node.anchor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=upper.work.fd)
             os.unlink(name, dir_fd=upper.work.fd)
@@ -242,7 +243,7 @@ class CopyUp(Status):
             return
         raw = index_name.encode()
         copy = upper.work.stat(name)
-        node.links_diff = status.st_nlink - copy.st_nlink
+        node.links_diff = links - copy.st_nlink
         self._write_links(upper.work.path_of(name), node.links_diff)
         upper.publish(name, upper.index, raw)
         upper.indexed.add(raw)
@@ -250,10 +251,8 @@ class CopyUp(Status):
         self.register_links(node, copy.st_ino)
         self.link_name(node.parent, node.name, node)
 
-    def _index_name(self, node: Node, status: os.stat_result) -> str | None:
-        if status.st_nlink < 2 or node.lower is None:
-            return None
-        found = origin.origin_of(node.lower[0].fd, node.lower[1], node.lower[0].layer.uuid_of(node.lower[0]))
+    def _index_name(self, lower: Place) -> str | None:
+        found = origin.origin_of(lower[0].fd, lower[1], lower[0].layer.uuid_of(lower[0]))
         return origin.encode(found).hex() if found else None
 
     def link_name(self, parent: DirNode, name: bytes, node: Node) -> None:

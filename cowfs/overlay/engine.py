@@ -115,7 +115,7 @@ class EngineOverlay(Overlay):
     def _keep_link_count(self, node: Node) -> None:
         """There is no index to keep it in."""
 
-    def _index_name(self, node: Node, status: os.stat_result) -> str | None:
+    def _index_name(self, lower: Place) -> str | None:
         return None
 
     # --- copy up ------------------------------------------------------------------------------------------

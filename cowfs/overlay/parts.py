@@ -7,7 +7,8 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 from cowfs import ondisk, userns
 from cowfs.layers import data, syscalls
@@ -31,6 +32,26 @@ def error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
+class LowerIndex(NamedTuple):
+    """The index of a lower that was an upper: its copies, each of a file below it, for all names of that file."""
+
+    directory: Directory
+    names: frozenset[bytes]
+
+
+class LowerFile(NamedTuple):
+    """A file of the lowers, by one of its names."""
+
+    place: Place  # its attributes
+    status: os.stat_result
+    data: Place | None = None  # its bytes, where they are not there (metacopy)
+    links_diff: int = 0  # its link count less that of the file at ``place``
+
+    @property
+    def links(self) -> int:
+        return self.status.st_nlink + self.links_diff
+
+
 class Parts:
     """The opened layers."""
 
@@ -44,6 +65,7 @@ class Parts:
         self.cache = DescriptorCache()
         self.lowers: list[Layer] = []  # the top one first
         self.upper: Upper | None = None
+        self.indexes: list[LowerIndex] = []  # the one of the lowest layer first
         try:
             self._open_layers(options)
         except BaseException:
@@ -56,10 +78,13 @@ class Parts:
             lowers.insert(0, upper)  # an upper that is only looked at is one more lower
             upper = None
         hidden = frozenset(_identity(path) for path in options.hidden)
+        indexes = dict(options.indexes)
         for index, path in enumerate(lowers, 1):
             layer = self._lower_layer(open_lower(os.fsencode(path), options.live_lower), index)
             layer.hidden = hidden
             self.lowers.append(layer)
+            if path in indexes:
+                self._open_index(indexes[path], index)
         if upper is None or options.work is None:
             return
         layer = self._upper_layer(os.open(upper, _OPEN_ROOT))
@@ -78,6 +103,16 @@ class Parts:
 
     def _upper_layer(self, root: int) -> Layer:
         return Layer(root, 0, self.marks, self.cache, is_upper=True)
+
+    def _open_index(self, path: Path, place: int) -> None:
+        try:
+            root = open_lower(os.fsencode(path), live=False)
+        except FileNotFoundError:
+            return
+        directory = Layer(root, place, self.marks, self.cache).root
+        names = frozenset(name for name, kind in directory.list() if kind not in (None, stat.S_IFDIR))
+        if names:
+            self.indexes.insert(0, LowerIndex(directory, names))
 
     def stack(self, parts: Sequence[Directory], where: Sequence[Directory], name: bytes) -> list[Directory]:
         """The directories that make up ``name``: ``parts`` is its parent, ``where`` those of them that have it as one.
@@ -160,6 +195,30 @@ class Parts:
                     return origin, status
         return None
 
+    def through_indexes(self, place: Place, status: os.stat_result, data: Place | None = None) -> LowerFile:
+        """What a name of the lowers leads to where one of them was an upper: maybe a copy that its index has."""
+        links_diff = 0
+        for index in self.indexes if status.st_nlink > 1 else ():
+            layer, above = place[0].layer, index.directory.layer
+            if above.index == layer.index:  # it is a name of a copy itself, or of a new file
+                origin = self.origin_of(*place)
+                links_diff = self.links_diff(place, status, status if origin is None else origin[1])
+            elif above.index < layer.index and (name := origin_name(place)) in index.names:
+                below, status = status, index.directory.stat(name)
+                links_diff = self.links_diff((index.directory, name), status, below)
+                is_metacopy = self.marks.get(index.directory.path_of(name), ondisk.METACOPY) is not None
+                place, data = (index.directory, name), (data or place) if is_metacopy else None
+        return LowerFile(place, status, data, links_diff)
+
+    def links_diff(self, place: Place, upper: os.stat_result, lower: os.stat_result) -> int:
+        """The nlink mark, "U+1" or "L-2" (ovl_get_nlink in fs/overlayfs/util.c), relative to the upper's link count."""
+        value = self.marks.get(place[0].path_of(place[1]), ondisk.NLINK)
+        try:
+            relative_to, diff = chr(value[0]), int(value[1:])  # type: ignore[index]
+        except (TypeError, ValueError, IndexError):
+            return 0
+        return diff if relative_to == "U" else lower.st_nlink + diff - upper.st_nlink
+
     def _metacopy_data(
         self, parts: Sequence[Directory], name: bytes, directory: Directory, status: os.stat_result
     ) -> Place | None:
@@ -197,11 +256,19 @@ class Parts:
                 return None
             deeper = part.layer.index < len(self.lowers) and part.marks().impure
             if not deeper or self.marks.get(part.path_of(name), ondisk.METACOPY) is None:
-                return part, name
+                found = self.through_indexes((part, name), status)
+                return found.data or found.place
             again = self.marks.get(part.path_of(name), ondisk.REDIRECT)
             if again is not None:
                 return self._data_below(below, name, part, again)
         return None
+
+
+def origin_name(place: Place) -> bytes:
+    """What the copy of a file is called in an index, empty where the file has no handle."""
+    directory, name = place
+    origin = origins.origin_of(directory.fd, name, directory.layer.uuid_of(directory))
+    return origins.encode(origin).hex().encode() if origin else b""
 
 
 def read_partial(marks: Marks, attributes: Place, lower: Place) -> Partial | None:

@@ -64,7 +64,9 @@ class Remove(Create):
 
     def _keep_link_count(self, node: Node) -> None:
         """A lower file with several links gets its index entry, which remembers how many are left."""
-        if node.lower is not None and not node.on_upper and node.lower[0].stat(node.lower[1]).st_nlink > 1:
+        if node.lower is None or node.on_upper:
+            return
+        if node.lower[0].stat(node.lower[1]).st_nlink + node.links_diff > 1:
             self.raise_node(node, Content.STAYS)
 
     def _before_unlink(self, parent: DirNode, name: bytes, node: Node) -> None:

@@ -72,9 +72,7 @@ class Status(Live):
             # As overlayfs: the children of a merged directory are counted nowhere (ovl_getattr in
             # fs/overlayfs/inode.c).
             return 1 if len(node.parts) > 1 else 0 if node.orphan else status.st_nlink
-        if node.index_name is not None:
-            return status.st_nlink + node.links_diff
-        return status.st_nlink
+        return status.st_nlink + node.links_diff
 
     def path_of(self, node: Node) -> bytes:
         """A path of a node below the root, without a leading slash."""

@@ -13,9 +13,9 @@ from cowfs import ondisk
 from cowfs.layers import origin as origins
 from cowfs.layers.directory import Directory
 from cowfs.options import MountOptions
-from cowfs.overlay.parts import NAME_MAX, Parts, error, read_partial
+from cowfs.overlay.parts import NAME_MAX, LowerFile, Parts, error, origin_name, read_partial
 from cowfs.rules import lookup as rules
-from cowfs.state.nodes import DirNode, InodeTable, Node, Place
+from cowfs.state.nodes import DirNode, InodeTable, Node
 from cowfs.state.numbers import ROOT, Numbers
 
 
@@ -148,9 +148,14 @@ class Tree(Parts):
         status = directory.stat(name)
         if directory.layer.is_upper:
             return self._upper_file(parent, name, directory, status)
-        index_name = self._index_of(directory, name, status)
-        if index_name is not None:
-            return self._indexed_file(parent, name, (directory, name), status, index_name)
+        place, links_diff = (directory, name), 0
+        data = self._metacopy_data(parent.parts, name, directory, status)
+        if status.st_nlink > 1:
+            lower = self.through_indexes(place, status, data)
+            index_name = self._index_of(lower)
+            if index_name is not None:
+                return self._indexed_file(parent, name, lower, lower.status, index_name)
+            place, status, data, links_diff = lower
         number = self.numbers.of(status.st_dev, status.st_ino)
         known = self.table.get(number)
         if known is not None:
@@ -159,10 +164,9 @@ class Tree(Parts):
                 return known
             number = self._another(known, status)
         node = Node(number, stat.S_IFMT(status.st_mode), parent, name)
-        node.lower = (directory, name)
-        node.data = self._metacopy_data(parent.parts, name, directory, status)
+        node.lower, node.data, node.links_diff = place, data, links_diff
         if node.data is not None:
-            node.partial = read_partial(self.marks, node.lower, node.data)
+            node.partial = read_partial(self.marks, place, node.data)
         return self._remember(node, status)
 
     def _is_one_file(self, known: Node, status: os.stat_result) -> bool:
@@ -228,20 +232,19 @@ class Tree(Parts):
 
     # --- origins, index, metacopy -------------------------------------------------------------------------
 
-    def _index_of(self, directory: Directory, name: bytes, status: os.stat_result) -> str | None:
+    def _index_of(self, lower: LowerFile) -> str | None:
         """The index entry of a lower file with several links, if it was copied up."""
-        if status.st_nlink < 2 or not self._indexed():
+        if lower.links < 2 or not self._indexed():
             return None
-        origin = origins.origin_of(directory.fd, name, directory.layer.uuid_of(directory))
-        index_name = origins.encode(origin).hex() if origin else ""
-        return index_name if index_name.encode() in self._indexed() else None
+        index_name = origin_name(lower.place)
+        return index_name.decode() if index_name in self._indexed() else None
 
     def _is_index(self, index_name: str, status: os.stat_result) -> bool:
         assert self.upper is not None
         return self.upper.index.stat(index_name.encode()).st_ino == status.st_ino
 
     def _indexed_file(
-        self, parent: DirNode, name: bytes, lower: Place | None, identity: os.stat_result, index_name: str
+        self, parent: DirNode, name: bytes, lower: LowerFile | None, identity: os.stat_result, index_name: str
     ) -> Node:
         """The node of an index entry, reached by one of its names. ``identity``: the lower file's status."""
         assert self.upper is not None
@@ -251,30 +254,21 @@ class Tree(Parts):
         if known is not None:
             self._add_alias(known, parent, name)
             if known.data is None and lower is not None:
-                known.lower = lower
+                known.lower = lower.place
             return known
         node = Node(self._number(identity), stat.S_IFMT(status.st_mode), parent, name)
-        node.upper, node.lower, node.index_name = place, lower, index_name
+        node.upper, node.lower, node.index_name = place, lower and lower.place, index_name
         node.links_diff = self.links_diff(place, status, identity)
         if self.marks.get(place[0].path_of(place[1]), ondisk.METACOPY) is not None:
             node.redirect = self.marks.get(place[0].path_of(place[1]), ondisk.REDIRECT)
             if lower is not None:
-                node.data = self._metacopy_data(parent.parts, name, lower[0], identity) or lower
+                node.data = lower.data or lower.place
             else:
                 node.data = self._data_below(parent.parts, name, parent.upper_dir, node.redirect)
             if node.data is not None:
                 node.partial = read_partial(self.marks, place, node.data)
         self.register_links(node, status.st_ino)
         return self._remember(node, status)
-
-    def links_diff(self, place: Place, upper: os.stat_result, lower: os.stat_result) -> int:
-        """The nlink mark, "U+1" or "L-2" (ovl_get_nlink in fs/overlayfs/util.c), relative to the upper's link count."""
-        value = self.marks.get(place[0].path_of(place[1]), ondisk.NLINK)
-        try:
-            relative_to, diff = chr(value[0]), int(value[1:])  # type: ignore[index]
-        except (TypeError, ValueError, IndexError):
-            return 0
-        return diff if relative_to == "U" else lower.st_nlink + diff - upper.st_nlink
 
     # --- forgetting ---------------------------------------------------------------------------------------
 

@@ -120,11 +120,6 @@ class Change(NamedTuple):
     base_changed: bool = False  # the base is a live system, and its file is newer than the run's start
 
     @property
-    def content_path(self) -> bytes:
-        """Where the merged tree has this file for sure: a name that is shared by the index alone shows the base's."""
-        return self.path if self.link_to is None else self.link_to
-
-    @property
     def kind(self) -> Kind:
         """The kind of file that is there now, or was there."""
         version = self.after or self.before

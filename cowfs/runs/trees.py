@@ -9,13 +9,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from cowfs import ondisk, userns
 from cowfs.errors import NotFound, StoreError
 from cowfs.layers import origin
 from cowfs.layers.marks import ABSENT
 from cowfs.model import Attr, Kind, Run, RunState
-from cowfs.options import EngineOptions, MountOptions
+from cowfs.options import EngineOptions, MountOptions, indexes_of
 from cowfs.overlay import DirNode, Node, open_overlay
 from cowfs.runs.changes import Version, Xattrs
 from cowfs.runs.content import Content
@@ -138,11 +138,25 @@ class Tree:
         return (found.handle_type, found.handle) if found else None
 
 
+def mount_options(run: Run, *, before: bool = False) -> MountOptions:
+    """A read-only mount of the root of a run as it left it, or of its base. Raises StoreError."""
+    if not run.lowers:  # what Runs makes of a record that it cannot read
+        raise StoreError(f"the record of run {run.id} cannot be read: it can only be removed (cowdiff rm {run.id})")
+    return MountOptions(
+        lowers=run.lowers if before else (run.upper, *run.lowers),
+        read_only=True,
+        live_lower=run.host or (run.foreign and run.state is RunState.RUNNING),
+        userxattr=not userns.is_root_of_machine(),
+        hidden=frozenset(run.hidden),
+        indexes=() if run.foreign else ((run.upper, run.work / os.fsdecode(ondisk.INDEX)), *indexes_of(run.lowers)),
+        engine=EngineOptions() if run.foreign else None,
+    )
+
+
 @contextmanager
 def base_of(run: Run) -> Iterator[Tree]:
     """The base of a run."""
-    _check(run)
-    tree = Tree(_options(run, run.lowers))
+    tree = Tree(mount_options(run, before=True))
     try:
         yield tree
     finally:
@@ -152,29 +166,11 @@ def base_of(run: Run) -> Iterator[Tree]:
 @contextmanager
 def left_by(run: Run) -> Iterator[Tree]:
     """The root of a run as it left it."""
-    _check(run)
-    if run.foreign:  # nothing is in parts there, and no upper of others is opened as one: that may tidy it up
-        tree = Tree(_options(run, (run.upper, *run.lowers)))
-    else:
-        tree = Tree(_options(run, run.lowers)._replace(upper=run.upper, work=run.work, read_only=True))
+    tree = Tree(mount_options(run))
     try:
         yield tree
     finally:
         tree.close()
-
-
-def _options(run: Run, lowers: tuple[Path, ...]) -> MountOptions:
-    return MountOptions(
-        lowers=lowers,
-        hidden=frozenset(run.hidden),
-        live_lower=run.host or (run.foreign and run.state is RunState.RUNNING),
-        engine=EngineOptions() if run.foreign else None,
-    )
-
-
-def _check(run: Run) -> None:
-    if not run.lowers:  # what Runs makes of a record that it cannot read
-        raise StoreError(f"the record of run {run.id} cannot be read: it can only be removed (cowdiff rm {run.id})")
 
 
 def regular_file(tree: Tree, path: bytes) -> Node:

@@ -215,10 +215,13 @@ def make_run(store: Path, tmp_path: Path) -> MakeRun:
     merged = tmp_path / "merged"
     merged.mkdir()
 
-    def make(script: str, *, name: str = "", seal: bool = True, status: int = 0, **more: object) -> Run:
+    def make(
+        script: str, *, name: str = "", seal: bool = True, status: int = 0, index: str = "off", **more: object
+    ) -> Run:
         base = Base("dir:lower", (LayerInfo(1, lower),))
         run, lock = Runs(store).create(base, ["sh", "-c", script], name=name, **more)  # type: ignore[arg-type]
-        layers = f"lowerdir={lower},upperdir={run.upper},workdir={run.work},redirect_dir=on,metacopy=on"
+        marks = f"redirect_dir=on,metacopy=on,index={index}"
+        layers = f"lowerdir={lower},upperdir={run.upper},workdir={run.work},{marks}"
         subprocess.run(["mount", "-t", "overlay", "cowdiff-test", "-o", layers, merged], check=True, timeout=20)
         try:
             subprocess.run(["sh", "-euc", f"umask 022\n{script}"], cwd=merged, check=True, timeout=20)

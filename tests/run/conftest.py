@@ -31,7 +31,7 @@ PROMPT = "ready> "
 APPLETS = (
     "sh", "cat", "ls", "ps", "echo", "true", "false", "sleep", "id", "pwd", "touch", "rm", "mkdir", "mknod",
     "mount", "umount", "hostname", "env", "stty", "tty", "kill", "grep", "ln", "chmod", "readlink", "dd", "stat",
-    "seq", "wc", "head", "test", "sed", "nc", "ip", "chroot",
+    "seq", "wc", "head", "test", "sed", "nc", "ip", "chroot", "cmp", "mv", "uniq",
 )  # fmt: skip
 TIMEOUT = 30.0
 _GROUP_FILES = ("mountinfo", "cgroup")

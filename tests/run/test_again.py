@@ -28,6 +28,29 @@ def test_a_run_starts_with_what_another_left(cowrun: Any) -> None:
     assert first.id in {run.id for run in cowrun.runs}
 
 
+def test_names_of_one_file_stay_that_over_many_runs(cowrun: Any, small_root: Any) -> None:
+    """Of which each run touches one: what says that the others are the same file is in the index of that run."""
+    (small_root / "srv" / "h").write_text("0\n")
+    for name in ("h2", "tmp"):
+        (small_root / "srv" / name).hardlink_to(small_root / "srv" / "h")
+    look = "cat h; cmp h h2; cmp h tmp; stat -c '%h %a %i' h h2 tmp | uniq"
+
+    def run(script: str, *options: str) -> list[str]:
+        done = cowrun.run(*options, "-w", "/srv", cowrun.root, "sh", "-ec", f"{script}; {look}")
+        assert done.returncode == 0, done
+        *content, facts = done.stdout.splitlines()  # one line of facts: they are the same for all names
+        return [*content, " ".join(facts.split()[:2])]
+
+    assert run("echo 1 >>h2") == ["0", "1", "3 644"]
+    assert run(":", "--from", "last") == ["0", "1", "3 644"]
+    assert run("chmod 600 tmp", "--from", "last") == ["0", "1", "3 600"]
+    assert run("echo 2 >>h", "--from", "last") == ["0", "1", "2", "3 600"]
+    assert run("ln h new; rm tmp; mv new tmp", "--from", "last") == ["0", "1", "2", "3 600"]
+    assert run("chmod 640 h2", "--from", "last") == ["0", "1", "2", "3 640"]
+    assert cowdiff(cowrun, "cat", "last", "/srv/h") == "0\n1\n2\n"
+    assert {line[0] for line in cowdiff(cowrun, "show", "last").splitlines()} <= {"m", "="}
+
+
 def test_another_base_cannot_go_below_a_run(cowrun: Any, tmp_path: Any) -> None:
     assert cowrun.run(cowrun.root, "true").returncode == 0
     other = tmp_path / "other"

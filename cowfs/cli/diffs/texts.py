@@ -30,7 +30,7 @@ class Texts:
             yield from patch(change, b"", b"")
             return
         old = _content(self._before, change.before_path or change.path, change.before)
-        new = _content(self._after, change.content_path, change.after)
+        new = _content(self._after, change.path, change.after)
         about = self._binary(change) if old is None or new is None else ""
         yield from patch(change, old, new, about)
 
@@ -39,7 +39,7 @@ class Texts:
         sides = []
         for tree, path, version in (
             (self._before, change.before_path or change.path, change.before),
-            (self._after, change.content_path, change.after),
+            (self._after, change.path, change.after),
         ):
             node = tree.walk(path) if version is not None and version.kind is Kind.FILE else None
             if node is not None and version is not None:

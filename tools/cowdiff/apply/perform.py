@@ -70,12 +70,12 @@ def _build(operations: list[Operation], changes: list[Change], after: Tree, site
     for change in changes:  # the names that a file keeps on the host: what links to it is a link again
         stays = change.change in _STAYING or moves(change)
         if change.after is not None and change.after.nlink > 1 and stays and change.kind is not Kind.DIRECTORY:
-            node = after.walk(change.content_path)
+            node = after.walk(change.path)
             if node is not None and site.status(source(change)) is not None:
                 extraction.know(node, site.place(source(change)))
     for one in operations:
         if one.deed is Deed.PLACE:
-            node = after.walk(one.change.content_path) if one.change is not None else None
+            node = after.walk(one.change.path) if one.change is not None else None
             if node is None:
                 raise Conflict(f"{printable(one.path)} is no longer in the run")
             extraction.make(node, one.path, site.place(one.aside))

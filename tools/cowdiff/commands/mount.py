@@ -18,7 +18,7 @@ def command(context: Context, token: str, mountpoint: Path, before: bool, foregr
     """Mount the root of RUN as it left it, read-only; of one that is going, as it is. Ends with "cowfs umount"."""
     from cowfs.fuse import mountpoints, serve
     from cowfs.model import RunState
-    from cowfs.options import EngineOptions, MountOptions
+    from cowfs.runs.trees import mount_options
 
     run = context.find(token)
     mountpoints.check_root()
@@ -27,14 +27,8 @@ def command(context: Context, token: str, mountpoint: Path, before: bool, foregr
     with ExitStack() as leases:  # the file system process holds them, too
         with context.store() as store:
             leases.enter_context(store.lease_layers(diff_ids_of(run.lowers)))
-        options = MountOptions(
-            lowers=run.lowers if before else (run.upper, *run.lowers),
-            read_only=True,
-            live_lower=run.host or run.state is RunState.RUNNING,
-            hidden=frozenset(run.hidden),
-            source=run.title,
-            engine=EngineOptions() if run.foreign else None,
-        )
+        live = run.host or run.state is RunState.RUNNING
+        options = mount_options(run, before=before)._replace(live_lower=live, source=run.title)
         if foreground:
             serve.serve_here(options, mountpoint.absolute())
         else:
