@@ -53,6 +53,7 @@ LAYER_JSON: Final = "layer.json"  # facts about a layer, written before it is pu
 RUNS: Final = "runs"  # a directory per run
 BUILDS: Final = "builds"  # a directory per container that became a layer of an image, and is gone
 BUILD_JSON: Final = "build.json"  # which one that was
+RUNS_LEDGER: Final = "runs.ledger"  # what each run that is over takes: so that a run's end reads one file
 VOLUMES: Final = "volumes"  # a directory per named volume: the data itself, kept until it is removed by hand
 STAGING: Final = "staging"  # what is being built; each entry holds a flock while its maker lives
 LOCKS: Final = "locks"  # flock files: the store's own, one per layer that is being imported

@@ -12,12 +12,13 @@ import os
 import time
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from cowfs import ondisk
 from cowfs.errors import StoreError, UsageError
-from cowfs.model import Run, RunState
+from cowfs.model import Run
+from cowfs.quantities import seconds, size
 from cowfs.store.descent import disk_usage
-from cowfs.store.quantities import seconds, size
 
 CONFIG: Final = "runs.toml"
 _NONE: Final = "no"
@@ -65,27 +66,43 @@ def _value(key: str, value: Any) -> int | None:
     return seconds(value) if key == "age" else size(value)
 
 
-def beyond(budget: Budget, runs: Iterable[Run], now: float | None = None) -> Iterator[Run]:
-    """Those of ``runs`` (the newest first) that have no place in the budget. Sizes are asked for only if they count."""
-    runs = list(runs)
+class Counted(Protocol):
+    """What a budget counts."""
+
+    @property
+    def started(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+
+
+Some = TypeVar("Some", bound=Counted)
+
+
+def beyond(budget: Budget, runs: Iterable[Some], now: float | None = None) -> Iterator[Some]:
+    """Those of ``runs`` (the newest first) that have no place in the budget, whether they may be removed or not."""
     now = time.time() if now is None else now
-    bases = {lower for run in runs for lower in run.lowers}
     bytes_used = 0
     for number, run in enumerate(runs, 1):
-        if budget.size is not None:
-            bytes_used += size_of(run)
-        over = (
+        bytes_used += run.size
+        if (
             (budget.keep is not None and number > budget.keep)
             or (budget.age is not None and now - run.started > budget.age)
             or (budget.size is not None and bytes_used > budget.size)
-        )
-        if over and run.state is not RunState.RUNNING and not is_kept(run, bases):
+        ):
             yield run
 
 
-def is_kept(run: Run, bases: Container[Path]) -> bool:
-    """True for what only a person removes, by name; ``bases`` are the lowers of all runs."""
-    return run.pinned or run.applied or run.upper in bases
+def is_kept(run: Run, bases: Container[str]) -> bool:
+    """True for what only a person removes, by name; ``bases``: ids of the runs that others are built on."""
+    return run.pinned or run.applied or run.id in bases
+
+
+def bases_of(run: Run) -> set[str]:
+    """The ids of the runs that a run is built on."""
+    return {path.parts[-2] for path in run.lowers if path.parts[-3::2] == (ondisk.RUNS, ondisk.RUN_UPPER)}
 
 
 def size_of(run: Run) -> int:

@@ -23,11 +23,13 @@ from typing import TypeAlias
 from cowfs import ondisk, userns
 from cowfs.errors import NotFound, NotRunning, StoreError, UsageError
 from cowfs.model import Base, LayerInfo, Mounted, Run, RunState
-from cowfs.store import staging
+from cowfs.store import ledger, staging
 from cowfs.store.descent import disk_usage
-from cowfs.store.descriptors import DIRECTORY, is_named, open_directory, read_file, try_lock, wait_for_lock
-from cowfs.store.retention import beyond, is_kept, read_budget
+from cowfs.store.descriptors import DIRECTORY, open_directory, read_file, try_lock
+from cowfs.store.ledger import Kept
+from cowfs.store.retention import bases_of, beyond, is_kept, read_budget
 from cowfs.store.run_record import LIMIT, decode, encode
+from cowfs.store.run_removal import remove_runs
 from cowfs.store.trees import remove_tree
 
 FILES = "files"  # host-side files that are bound into the run: hostname, hosts, resolv.conf
@@ -35,7 +37,6 @@ LAST = "last"
 
 _ID = re.compile(r"[0-9a-f]{12}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_PATIENCE = 1.0  # seconds: whoever only looks holds the lock for no time
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -147,6 +148,8 @@ class Runs:
                     with contextlib.suppress(FileNotFoundError):
                         remove_tree(fd, os.fsencode(name))
                 _empty_work(fd)
+            with _opened(self._root) as root_fd:
+                ledger.add(root_fd, [Kept.of(sealed)])
         except OSError as error:
             raise StoreError(f"run {run.id} cannot be sealed: {error.strerror}") from error
         return sealed
@@ -211,16 +214,11 @@ class Runs:
 
         Raises StoreError if it is still going, or another run is built on it.
         """
-        built = [other.id for other in self.list() if run.upper in other.lowers]
+        everybody = self.list()
+        built = [other.id for other in everybody if run.id in bases_of(other)]
         if built:
             raise StoreError(f"run {run.id} is what run {built[0]} is built on: remove that first")
-        try:
-            with _opened(self._root / ondisk.RUNS) as runs_fd, _opened(self._root / ondisk.STAGING) as staging_fd:
-                self._remove(runs_fd, staging_fd, run)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StoreError(f"run {run.id} cannot be removed: {error.strerror}") from error
+        remove_runs(self._root, [run], set(), {other.id for other in everybody}, self._read)
 
     def prune(self, *, keep: int = 0, before: float | None = None) -> Found:
         """Remove the runs that are over but for the ``keep`` newest, only those started ``before`` that time if given.
@@ -228,21 +226,31 @@ class Runs:
         Never one that is pinned, applied, or built on. Returns what was removed.
         """
         runs = self.list()
-        bases = {lower for run in runs for lower in run.lowers}
+        bases = {base for run in runs for base in bases_of(run)}
         over = [run for run in runs if run.state is not RunState.RUNNING and not is_kept(run, bases)]
-        removed = []
-        for run in over[keep:]:
-            if before is None or run.started < before:
-                self.remove(run)
-                removed.append(run)
-        return removed
+        chosen = [run for run in over[keep:] if before is None or run.started < before]
+        return remove_runs(self._root, chosen, bases, {run.id for run in runs}, self._read)
 
     def retain(self) -> Found:
-        """Remove the runs that have no place in the budget of the store, and return them. Raises StoreError."""
-        removed = list(beyond(read_budget(self._root), self.list()))
-        for run in removed:
-            self.remove(run)
-        return removed
+        """Remove the runs that have no place in the budget of the store, and return them. Raises StoreError.
+
+        Records are read only of those that are going, of those that may have to go, and where the ledger lacks a line.
+        """
+        budget = read_budget(self._root)
+        try:
+            with _opened(self._root) as root_fd, _opened(ondisk.RUNS, root_fd) as runs_fd:
+                names = frozenset(filter(_ID.fullmatch, os.listdir(runs_fd)))
+                over = ledger.read(root_fd, names)
+                others = [run for name in names - over.keys() if (run := self._read(runs_fd, name)) is not None]
+                new = [Kept.of(run) for run in others if run.state is not RunState.RUNNING]
+                ledger.add(root_fd, new)
+                by_age = sorted([*over.values(), *new], key=lambda kept: kept.started, reverse=True)
+                beyond_it = [self._read(runs_fd, kept.id) for kept in beyond(budget, by_age)]
+        except OSError as error:
+            raise StoreError(f"the runs in {self._root} cannot be read: {error.strerror}") from error
+        bases = {base for kept in by_age for base in kept.below} | {base for run in others for base in bases_of(run)}
+        chosen = [run for run in beyond_it if run is not None and not is_kept(run, bases)]
+        return remove_runs(self._root, chosen, bases, set(names), self._read)
 
     def pin(self, run: Run, *, pinned: bool = True) -> None:
         """Keep a run until somebody removes it by name; not ``pinned``: no longer. Raises StoreError."""
@@ -304,21 +312,6 @@ class Runs:
         if run.ended is not None:
             return run._replace(state=RunState.DISCARDED)
         return run if lives else run._replace(state=RunState.LOST)
-
-    def _remove(self, runs_fd: int, staging_fd: int, run: Run) -> None:
-        fd = open_directory(runs_fd, run.id)
-        try:
-            lock_fd = os.open(ondisk.RUN_LOCK, _LOCK_FLAGS, 0o600, dir_fd=fd)
-            try:
-                if not wait_for_lock(lock_fd, seconds=_PATIENCE):
-                    raise StoreError(f"run {run.id} is still going: end it first")
-                if not (try_lock(fd) and is_named(fd, runs_fd, run.id)):
-                    return  # somebody else removes it
-                staging.take_away(staging_fd, runs_fd, run.id, os.dup(fd))
-            finally:
-                os.close(lock_fd)
-        finally:
-            os.close(fd)
 
 
 @contextlib.contextmanager

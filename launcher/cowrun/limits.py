@@ -9,8 +9,6 @@ from cowfs.errors import UsageError
 PIDS_DEFAULT: Final = 2048  # podman's: enough for a build on a big machine, and the end of a fork bomb
 LEAST_MEMORY: Final = 6 << 20  # docker's
 PERIOD: Final = 100_000  # microseconds, the kernel's default
-_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([bkmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
-_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _CPUS: Final = re.compile(r"[0-9]{0,6}(?:\.[0-9]{1,9})?", re.ASCII)
 _LIMIT: Final = re.compile(r"-1|unlimited|[0-9]{1,18}", re.ASCII)
 
@@ -65,19 +63,16 @@ def parse_ulimits(texts: Iterable[str]) -> tuple[Ulimit, ...]:
     return tuple(found.values())
 
 
-def parse_size(option: str, text: str) -> int:
-    """Bytes, with docker's units. Raises UsageError."""
-    match = _SIZE.fullmatch(text)
-    if not match:
-        raise UsageError(f"{option} {text}: a number with b, k, m or g after it")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
-
-
 def _memory(text: str) -> int:
-    size = parse_size("-m", text)
-    if not LEAST_MEMORY <= size < 1 << 62:
+    from cowfs.quantities import size  # the container's first process reads limits, and needs none of that
+
+    try:
+        memory = size(text)
+    except UsageError:
+        raise UsageError(f"-m {text}: a number with b, k, m or g after it") from None
+    if not LEAST_MEMORY <= memory < 1 << 62:
         raise UsageError(f"-m {text}: at least {LEAST_MEMORY >> 20}m")
-    return size
+    return memory
 
 
 def _quota(text: str) -> int:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from cowfs.cli.diffs.render import LETTERS
 from cowfs.errors import UsageError
 from cowfs.model import Kind
+from cowfs.quantities import size
 from cowfs.runs.below import Below, is_gone_directory
 from cowfs.runs.changes import Change, ChangeClass
 from cowfs.runs.patterns import matcher
-from cowfs.store.quantities import size
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def command(context: Context, keep: int | None, older_than: str | None) -> None:
     Without options the ten newest are kept; --keep 0 keeps none. Runs that are pinned or applied are never removed.
     When a run ends, the oldest ones beyond the budgets of runs.toml in the store go by themselves (docs/format.md).
     """
-    from cowfs.store.quantities import seconds
+    from cowfs.quantities import seconds
 
     before = None if older_than is None else time.time() - seconds(older_than)
     if keep is None:

@@ -1,6 +1,6 @@
 """Lengths of time and sizes as people type them: "90s", "12h", "7d", "2w"; "512", "64k", "1.5G". Pure.
 
-Used by the command lines and by the retention of runs.
+Used by the command lines, for docker's options too, and by the retention of runs.
 """
 
 import re
@@ -9,8 +9,8 @@ from typing import Final
 from cowfs.errors import UsageError
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_PART: Final = re.compile(r"(\d+)([smhdw])")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(?:i?B)?", re.IGNORECASE)
+_PART: Final = re.compile(r"([0-9]+)([smhdw])")
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)  # docker's units
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
