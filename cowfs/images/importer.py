@@ -49,20 +49,22 @@ def import_image(store: Store, plan: Plan, reference: str, progress: Progress | 
         stored=time.time(),
     )
     progress = progress or Silent()
-    progress.begin(plan.layers, set(_missing(store, plan)))
-    try:
-        for attempt in range(_TRIES):
-            _import_layers(store, plan, progress)
-            try:
-                with store.lease_layers(list(image.diff_ids)):
-                    store.publish_image(image, plan.documents)
-                return image
-            except NotFound:
-                if attempt == _TRIES - 1:
-                    raise
-    finally:
-        progress.end()
-    raise AssertionError("not reached")
+    with _explained(store, "the image", _free(store)):
+        progress.begin(plan.layers, set(_missing(store, plan)))
+        try:
+            for _ in range(_TRIES - 1):
+                with contextlib.suppress(NotFound):
+                    return _import(store, plan, image, progress)
+            return _import(store, plan, image, progress)
+        finally:
+            progress.end()
+
+
+def _import(store: Store, plan: Plan, image: StoredImage, progress: Progress) -> StoredImage:
+    _import_layers(store, plan, progress)
+    with store.lease_layers(list(image.diff_ids)):
+        store.publish_image(image, plan.documents)
+    return image
 
 
 def import_again(store: Store, plan: Plan, diff_ids: Set[str], progress: Progress | None = None) -> None:
@@ -74,7 +76,7 @@ def import_again(store: Store, plan: Plan, diff_ids: Set[str], progress: Progres
     progress = progress or Silent()
     progress.begin(plan.layers, set(layers))
     try:
-        with store.importing(layers) as ours:
+        with _explained(store, "the image", _free(store)), store.importing(layers) as ours:
             _unpack_layers(store, [layers[diff_id] for diff_id in ours], progress, replace=True)
     finally:
         progress.end()

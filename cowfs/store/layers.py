@@ -78,7 +78,7 @@ class Layers:
         self._staging_fd = staging_fd
 
     def find(self, diff_id: str) -> StoredLayer | None:
-        """The layer if it is listed. One whose record is damaged counts as absent and is removed.
+        """The layer if it is listed. One whose record is damaged, or a link, counts as absent and is removed.
 
         Raises StoreError if a damaged layer is in use.
         """
@@ -86,6 +86,10 @@ class Layers:
         try:
             fd = open_directory(self.fd, name)
         except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(name, dir_fd=self.fd)
             return None
         try:
             layer = decode_layer(read_file(fd, LAYER_JSON, LIMIT))

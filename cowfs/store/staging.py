@@ -4,6 +4,7 @@ Nothing in here is listed anywhere. An entry whose lock is free belongs to nobod
 """
 
 import contextlib
+import errno
 import os
 
 from cowfs.store.descriptors import DIRECTORY, exchange, is_named, try_lock
@@ -64,10 +65,16 @@ def take_away(staging_fd: int, parent_fd: int, name: str, fd: int) -> None:
 
 
 def sweep(staging_fd: int) -> None:
-    """Remove the entries of makers that died."""
+    """Remove the entries of makers that died, and what no maker makes: links."""
     for name in os.listdir(staging_fd):
         with contextlib.suppress(FileNotFoundError):
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=staging_fd)
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=staging_fd)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                os.unlink(name, dir_fd=staging_fd)
+                continue
             try:
                 if try_lock(fd) and is_named(fd, staging_fd, name):
                     remove_tree(staging_fd, os.fsencode(name))
