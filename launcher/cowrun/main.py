@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 # The first word, where it is one of these; any other is an image, or an option of RUN, which may be left out.
-COMMANDS = ("ps", "exec", "stop", "kill")
+COMMANDS = ("ps", "exec", "stop", "kill", "volume")
 RUN = "run"
 _INTERRUPTED = 130  # 128 + SIGINT
 

@@ -16,7 +16,7 @@ from cowfs import userns
 from cowfs.errors import CowfsError
 from cowfs.images.host import hidden_directories
 from cowfs.model import Base, Run
-from cowfs.options import MountOptions
+from cowfs.options import MountOptions, indexes_of
 from cowfs.store import Store, volumes
 from cowfs.store.runs import FILES, Runs
 from cowrun import files, running, seccomp
@@ -129,7 +129,7 @@ def _supervise(request: Request, run: Run, filesystem: FileSystem, events: Event
         attributes = termios.tcgetattr(0) if settings.terminal else None
         for volume in settings.volumes:
             if volume.name:
-                volumes.make(volume.source)
+                undo.callback(os.close, volumes.use(volume.source))
         groups = Groups(settings.limits, run.id)
         undo.callback(groups.remove)
         guard = Guard((0, attributes) if attributes else None, [directory for _, directory, _ in groups.directories])
@@ -203,6 +203,7 @@ def _mount_options(request: Request, run: Run) -> MountOptions:
         userxattr=not userns.is_root_of_machine(),
         hidden=frozenset(run.hidden),
         allow_suid=True,  # what may become of it is for no_new_privs and the bounding set to say
+        indexes=indexes_of(run.lowers),
         source=run.source,
         journal=run.journal if request.journal else None,
         each_write=request.journal and request.trace_writes,

@@ -48,7 +48,10 @@ def completed(store: Path, shell: str, *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("cowrun", ""), {"ps", "exec", "stop", "kill", "run", "@host", "debian:12", "registry.test/team/app:1"}),
+        (
+            ("cowrun", ""),
+            {"ps", "exec", "stop", "kill", "volume", "run", "@host", "debian:12", "registry.test/team/app:1"},
+        ),
         (("cowrun", "deb"), {"debian:12"}),
         (("cowrun", "run", "deb"), {"debian:12"}),
         (("cowrun", "run", "p"), set()),
