@@ -145,7 +145,7 @@ def cowrun(
     oci-archive:FILE, docker-archive:FILE, docker:NAME or podman:NAME. Without a command the image's own is run, or a
     shell. Standard input is always passed on, and there is a terminal where input and output are terminals.
 
-    The first word may be a command for runs that are going: ps, exec, stop, kill (cowrun ps --help). An image that is
+    The first word may be a command: ps, exec, stop, kill for runs that are going, volume (cowrun ps --help). An image that is
     called like one of them is reached by "cowrun run ps".
 
     \b
