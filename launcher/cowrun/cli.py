@@ -145,8 +145,8 @@ def cowrun(
     oci-archive:FILE, docker-archive:FILE, docker:NAME or podman:NAME. Without a command the image's own is run, or a
     shell. Standard input is always passed on, and there is a terminal where input and output are terminals.
 
-    The first word may be a command: ps, exec, stop, kill for runs that are going, volume (cowrun ps --help). An image that is
-    called like one of them is reached by "cowrun run ps".
+    The first word may be a command: ps, exec, stop, kill for runs that are going, and volume (cowrun ps --help). An
+    image that is called like one of them is reached by "cowrun run ps".
 
     \b
     cowrun debian:12                            a shell in an image
