@@ -181,6 +181,12 @@ class EngineOverlay(Overlay):
         return min(links, 1) if self.engine.static_nlink and node.is_dir else links
 
 
+class _Stranger(Caller):
+    """Root of a container: it has no privilege of the machine's, whatever it is on the disk."""
+
+    privileged = False
+
+
 class Shifted(EngineOverlay):
     """Inside, users and groups have other numbers than on the disk. Below this class all numbers are the disk's."""
 
@@ -193,7 +199,7 @@ class Shifted(EngineOverlay):
         self.caller = self._caller_on_disk
 
     def _caller_on_disk(self, uid: int, gid: int, umask: int) -> Caller:
-        return Caller(self._uids.stored(uid), self._gids.stored(gid), umask)
+        return (_Stranger if uid else Caller)(self._uids.stored(uid), self._gids.stored(gid), umask)
 
     def attr(self, node: Node) -> Attr:
         """As ``EngineOverlay.attr``."""
@@ -234,7 +240,8 @@ class Kept(EngineOverlay):
     def _upper_layer(self, root: int) -> Layer:
         path = b"/proc/self/fd/%d" % root
         if get_optional(path, self._attribute, follow=True) is None:
-            status = overridden(os.stat(path), path, override_of(path), follow=True)
+            status, other = os.stat(path), override_of(path)
+            status = overridden(status, path, other, follow=True) if other else status
             os.setxattr(path, self._attribute, write_kept(status.st_uid, status.st_gid, status.st_mode))
         layer = OverriddenUpperLayer(root, 0, self.marks, self.cache, is_upper=True)
         layer.override = self._attribute
