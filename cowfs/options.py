@@ -57,8 +57,14 @@ class MountOptions(NamedTuple):
     engine: EngineOptions | None = None  # the layers are an engine's: others read what we write, and we what they wrote
     layers: tuple[LayerInfo, ...] = ()  # all that lowers and upper are of, bottom first: attributes tell of them
     apart: bool = False  # show each of these layers by itself, instead of the merge alone
+    mounter: int = -1  # a socket to who mounts it, where this process may not (cowfs.fuse.transport.outside)
     source: str = "cowfs"  # the first field of /proc/mounts
     transport: str = "auto"  # "auto", "plain", or a list of levers as cowfs.fuse.transport documents
+
+    @property
+    def acl(self) -> bool:
+        """True when the kernel is to check permissions, by ACLs, too: it does both or neither."""
+        return self.mounter < 0 and (self.engine is None or self.engine.acl)
 
     @property
     def writable(self) -> bool:

@@ -38,6 +38,9 @@ COMMANDS = {
 }
 
 
+_FIRST_OUTSIDE = {"mount", "umount"}  # fusermount3 mounts for an ordinary user, and not from inside a namespace
+
+
 @click.command(
     cls=LazyGroup,
     package="cowfs.cli",
@@ -50,7 +53,8 @@ COMMANDS = {
 @click.pass_context
 def cowfs(ctx: click.Context, root: Path) -> None:
     """A copy-on-write layered file system: mount image layers, look into them, keep them in a store."""
-    userns.enter()  # an ordinary user's store belongs to several users
+    if ctx.invoked_subcommand not in _FIRST_OUTSIDE:
+        userns.enter()  # an ordinary user's store belongs to several users
     ctx.obj = Context(root)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -1,5 +1,6 @@
 """``cowfs mount``: the merge of layers on a directory, read-only or with an upper."""
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 from cowfs import userns
 from cowfs.cli.context import Context
-from cowfs.errors import UsageError
+from cowfs.errors import PrivilegeError, UsageError
 from cowfs.ondisk import TRANSPORT_ENV
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def command(
         raise UsageError("--trace-writes goes into a journal: it needs --journal")
     if apart and (upper is not None or len(sources) != 1):
         raise UsageError("--layers shows the layers of one SOURCE, and takes no --upper")
-    mountpoints.check_root()
+    mounter = _mounter(upper)
     serve.check_device()
     mountpoints.check_mountpoint(mountpoint, empty=True)
     with ExitStack() as leases:  # the layers stay as long as the file system process, which holds them, too
@@ -77,6 +78,7 @@ def command(
             journal=journal and journal.absolute(),
             each_write=trace_writes,
             source=",".join(sources),
+            mounter=mounter,
             transport=transport,
         )
         options = with_sources(asked, sources, context, leases)
@@ -84,6 +86,19 @@ def command(
             serve.serve_here(options, mountpoint.absolute())
         else:
             serve.start(options, mountpoint.absolute(), detach=True)
+
+
+def _mounter(upper: Path | None) -> int:
+    """Who mounts: we, or for an ordinary user a process that stays outside of the namespace that is entered here."""
+    if os.geteuid() == 0:
+        return -1
+    if upper is not None:
+        raise PrivilegeError("a mount with an upper needs root: run it with sudo (cowrun works without)")
+    from cowfs.fuse.transport import outside
+
+    mounter = outside.stay_outside()
+    userns.enter()
+    return mounter
 
 
 def with_sources(

@@ -90,6 +90,11 @@ def serve_here(options: MountOptions, mountpoint: Path) -> None:
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     """End a mount; ``lazy``: even if it is busy. Raises MountError: not mounted, busy, not permitted."""
+    if os.geteuid() != 0:
+        from cowfs.fuse.transport import outside
+
+        outside.unmount(mountpoint, lazy=lazy)
+        return
     try:
         handshake.unmount(mountpoint, lazy=lazy)
     except OSError as failure:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyfuse3
 
+from cowfs.errors import MountError
 from cowfs.fuse import mountpoints, schedule, state
 from cowfs.fuse.backings import Backings
 from cowfs.fuse.extras import Extras
@@ -53,7 +54,7 @@ class Session:
         self._begun = False  # libfuse has a session
         self._overlay = _overlay(options)
         self._operations, self._journal = self._begin_operations(options)
-        self._operations.enable_acl = options.engine is None or options.engine.acl
+        self._operations.enable_acl = options.acl
         try:
             self._prepare_library()
             self._connect()
@@ -103,6 +104,8 @@ class Session:
                 self._note_mount()
                 self._operations.umask_is_ours = True
                 where, options = connection.path, set(pyfuse3.default_options) & {"default_permissions"}
+        elif self._options.mounter >= 0:
+            raise MountError("an ordinary user's mount needs the handshake (--transport)")
         self._operations.on_init = self._connected
         pyfuse3.init(self._operations, where, options)
         self._begun = True

@@ -113,7 +113,23 @@ def connect(options: MountOptions, mountpoint: Path, *, stack_depth: int) -> Con
     Raises HandshakeFailed, or OSError where no other way would do; nothing is mounted then.
     """
     extra = (PASSTHROUGH if stack_depth else 0) | (AUTO_INVAL_DATA if options.live_lower else 0)
-    wanted = _WANTED if options.engine is None or options.engine.acl else _WANTED & ~POSIX_ACL
+    wanted = _WANTED if options.acl else _WANTED & ~POSIX_ACL
+    device = _mounted(options, mountpoint)
+    try:
+        return _read_init(device, wanted | extra, stack_depth)
+    except BaseException:
+        os.close(device)
+        with contextlib.suppress(OSError):
+            unmount(mountpoint, lazy=True)
+        raise
+
+
+def _mounted(options: MountOptions, mountpoint: Path) -> int:
+    """The device of a new mount."""
+    if options.mounter >= 0:
+        from cowfs.fuse.transport import outside  # an ordinary user's
+
+        return outside.mounted(options, mountpoint)
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         _mount_with(device, options, mountpoint)
@@ -122,13 +138,7 @@ def connect(options: MountOptions, mountpoint: Path, *, stack_depth: int) -> Con
         if failure.errno != errno.EPERM:
             raise
         raise HandshakeFailed(f"mount: {failure.strerror}") from None
-    try:
-        return _read_init(device, wanted | extra, stack_depth)
-    except BaseException:
-        os.close(device)
-        with contextlib.suppress(OSError):
-            unmount(mountpoint, lazy=True)
-        raise
+    return device
 
 
 def read_ahead(mount: int) -> None:
