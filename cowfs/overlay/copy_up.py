@@ -402,7 +402,11 @@ class CopyUp(Status):
 
     def _set_origin(self, target: bytes, place: Place, status: os.stat_result) -> None:
         found = origin.origin_of(place[0].fd, place[1], place[0].layer.uuid_of(place[0]))
-        self.marks.set(target, ondisk.ORIGIN, origin.encode(found) if found else b"")
+        try:
+            self.marks.set(target, ondisk.ORIGIN, origin.encode(found) if found else b"")
+        except PermissionError:  # marks in the users' namespace are for files and directories (xattr(7))
+            if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                raise
 
     def _set_mode_and_times(self, target: bytes, status: os.stat_result) -> None:
         if not stat.S_ISLNK(status.st_mode):

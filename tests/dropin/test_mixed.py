@@ -8,12 +8,12 @@ import pytest
 from tests.dropin.conftest import PROGRAMS, fill, first_steps, second_steps, tree
 
 
-def run(scene, first, second):
+def run(scene, first, second, *options):
     fill(scene)
-    scene.mount(first)
+    scene.mount(first, *options)
     first_steps(scene.merged)
     scene.umount()
-    scene.mount(second)
+    scene.mount(second, *options)
     second_steps(scene.merged)
     shown = tree(scene.merged)
     scene.umount()
