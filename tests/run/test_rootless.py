@@ -247,7 +247,7 @@ def test_a_kill_of_the_launcher_leaves_nothing(person: Person) -> None:
         ("cowrun", ("--privileged", f"dir:{PLACE}/root", "true"), "--privileged: only root of the machine"),
         ("cowrun", ("-m", "64m", f"dir:{PLACE}/root", "true"), "-m: the limit cannot be set"),
         ("cowrun", ("-p", "80:80", f"dir:{PLACE}/root", "true"), "-p 80: the port cannot be published: Permission"),
-        ("cowfs.cli", ("mount", f"dir:{PLACE}/root", f"{PLACE}/home"), "needs root"),
+        ("cowfs.cli", ("mount", "--upper", "up", "--work", "work", f"dir:{PLACE}/root", f"{PLACE}/home"), "needs root"),
         ("cowrun", ("--root", f"{PLACE}/roots", f"dir:{PLACE}/root", "true"), "/roots"),
     ],
 )
