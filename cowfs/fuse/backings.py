@@ -17,14 +17,11 @@ handles is known to nobody: stat shows the times of its later writes when the ke
 
 import logging
 import os
-from typing import Final
 
-from cowfs.fuse.transport.library import Library
+from cowfs.fuse.transport.library import HANDLES, Library
 from cowfs.fuse.transport.passthrough import Passthrough
 from cowfs.state.handles import Handle
 from cowfs.state.nodes import Node
-
-FIRST_DIRECTORY: Final = 1 << 20  # numbers of open directories, apart from those of files (library.c: HANDLES)
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +55,7 @@ class Backings:
         if known is not None:
             self._use(known, handle, flags)
             return True
-        if not handle.on_upper or node.data is not None or handle.fd >= FIRST_DIRECTORY:
+        if not handle.on_upper or node.data is not None or handle.fd >= HANDLES:
             return handle.same_version
         if len(node.handles) > 1:
             return True  # a cached one was there before; since then nothing went past the cache
@@ -80,7 +77,7 @@ class Backings:
         if not backing.users:
             del self._open[handle.node]
             self._passthrough.forget(backing.number)
-        self._library.set_backing(handle.fd, 0)
+        self._library.backing[handle.fd] = 0
         handle.backing = None
 
     def _use(self, backing: _Backing, handle: Handle, flags: int) -> None:
@@ -88,4 +85,4 @@ class Backings:
         if flags & os.O_ACCMODE == os.O_RDWR:
             backing.mappable = True
         handle.backing = backing.number
-        self._library.set_backing(handle.fd, backing.number)
+        self._library.backing[handle.fd] = backing.number

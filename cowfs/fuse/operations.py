@@ -16,8 +16,9 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from cowfs.fuse import convert, schedule
-from cowfs.fuse.backings import FIRST_DIRECTORY, Backings
+from cowfs.fuse.backings import Backings
 from cowfs.fuse.errnos import immediate, waiting
+from cowfs.fuse.transport.library import HANDLES, Library
 from cowfs.linux import ACL_ACCESS
 from cowfs.overlay import Caller, DirNode, Handle, Node, Overlay
 from cowfs.overlay.parts import NAME_MAX
@@ -44,14 +45,28 @@ class Operations(pyfuse3.Operations):
         self.on_init: Callable[[], None] | None = None  # called while libfuse handles INIT
         self.backings: Backings | None = None  # where files of the upper are opened in passthrough
         self.busy = 0  # requests that wait for a thread
+        self._threads: Library | None = None  # whose threads read and close files
         self._table = overlay.table
         self._live = overlay.options.live_lower
         self._absent = convert.absent(convert.LIVE if self._live else convert.FOREVER)
         self._handles: dict[int, Handle] = {}
         self._directories: dict[int, Node] = {}
         self.directories_by_node = False  # no OPENDIR comes: the node's number is the handle
-        self._numbers = count(FIRST_DIRECTORY)
+        self._numbers = count(HANDLES)  # of open directories, apart from those of files
         self._filling: dict[Node, trio.Event] = {}
+
+    def use_threads(self, library: Library) -> None:
+        """Have files read, and removed ones closed, by the library's threads."""
+        self._threads = library
+        self.overlay.close_removed = library.close_later
+        self.overlay.before_parts = self._read_here
+
+    def _read_here(self, node: Node) -> None:
+        """Not all of the file's data will be behind its descriptors any more."""
+        assert self._threads is not None
+        for handle in node.handles:
+            self._threads.whole[handle.fd] = 0
+        self._threads.wait_for_threads()
 
     def init(self) -> None:
         """Called by libfuse when the connection begins."""
@@ -225,6 +240,8 @@ class Operations(pyfuse3.Operations):
     def _opened(self, handle: Handle, flags: int) -> FileInfo:
         self._handles[handle.fd] = handle
         keep_cache = handle.same_version if self.backings is None else self.backings.opened(handle, flags)
+        if self._threads is not None and handle.fd < HANDLES:
+            self._threads.whole[handle.fd] = handle.node.partial is None
         return FileInfo(fh=FileHandleT(handle.fd), keep_cache=keep_cache)
 
     @immediate

@@ -213,7 +213,7 @@ def _keep_memory() -> None:
 
 def _load_library(levers: Levers) -> Library | None:
     """The C library, before anything imports pyfuse3: only then are its functions found first."""
-    needed = levers.asked & {"passthrough", "listings", "extras"}
+    needed = levers.asked & {"passthrough", "listings", "threads", "extras"}
     if not needed:
         return None
     try:

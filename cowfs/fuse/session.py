@@ -91,6 +91,8 @@ class Session:
             Extras(self._operations, self._library).install()
         if self.levers.asks("passthrough") and not self._options.volatile:
             self._library.sync_files()
+        if self.levers.asks("threads"):
+            self._library.read_files()
 
     def _connect(self) -> None:
         where, options = os.fspath(self._mountpoint), _mount_options(self._options)
@@ -120,7 +122,7 @@ class Session:
             self.levers.refuse("passthrough", "needs the handshake")
 
     def _look_whether_library_answers(self) -> None:
-        for name in ("listings", "extras"):
+        for name in ("listings", "threads", "extras"):
             if self._library is None or not self.levers.asks(name) or name in self.levers.reasons:
                 continue
             if self._library.answers:
@@ -128,6 +130,8 @@ class Session:
             else:
                 self.levers.refuse(name, "this libfuse makes its sessions by another function")
         self._operations.directories_by_node = "listings" in self.levers.on
+        if self._library is not None and "threads" in self.levers.on:
+            self._operations.use_threads(self._library)
 
     def _note_mount(self) -> None:
         self._device = mountpoints.device_at(self._mountpoint)
@@ -200,7 +204,7 @@ class Session:
         if self._connection is not None:
             self._connection.close()
         if self._library is not None:
-            self._library.wait_for_syncs()
+            self._library.wait_for_threads()
         if self._begun:
             pyfuse3.close(unmount=False)
         with contextlib.suppress(OSError):

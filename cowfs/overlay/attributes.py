@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from cowfs.layers import syscalls
 from cowfs.layers.marks import ABSENT
 from cowfs.linux import ACL_ACCESS, ACL_DEFAULT, CAPABILITY
-from cowfs.overlay.copy_up import Content
+from cowfs.overlay.copy_up import Content, Target
 from cowfs.overlay.create import ROOT, Caller
 from cowfs.overlay.parts import error
 from cowfs.overlay.rename import Rename
@@ -35,6 +35,9 @@ class Changes(NamedTuple):
     mtime_ns: int | None = None
 
 
+_NOTHING: Final = Changes()
+
+
 class Attributes(Rename):
     """Changes attributes. No data is copied for anything but a size."""
 
@@ -45,12 +48,13 @@ class Attributes(Rename):
         """
         if changes.size is not None:
             self.truncate(node, changes.size, caller, by_handle=by_handle)
-        if changes == Changes() and not node.is_dir:
+        nothing = changes == _NOTHING
+        if nothing and not node.is_dir:
             self._check_stranger(node, caller)
         self.raise_node(node, Content.STAYS)
-        path, follow = self.operand(node)
+        path, follow = self._target(node)
         # Nothing at all to change is what arrives of chown(-1, -1), which takes setuid off all the same.
-        if changes.uid is not None or changes.gid is not None or changes == Changes():
+        if changes.uid is not None or changes.gid is not None or nothing:
             uid = -1 if changes.uid is None else changes.uid
             gid = -1 if changes.gid is None else changes.gid
             self.set_owner(path, uid, gid, follow=follow)
@@ -59,9 +63,17 @@ class Attributes(Rename):
             if changes.mode & SPECIAL_BITS:
                 for handle in node.handles:
                     handle.kill_privileges = handle.writable and not handle.privileged
-        if changes.atime_ns is not None or changes.mtime_ns is not None:
+        if changes.atime_ns is not None and changes.mtime_ns is not None:
+            os.utime(path, ns=(changes.atime_ns, changes.mtime_ns), follow_symlinks=follow)
+        elif changes.atime_ns is not None or changes.mtime_ns is not None:
+            path, follow = self.operand(node)
             syscalls.set_times(path, changes.atime_ns, changes.mtime_ns, follow=follow)
         self.attributes_changed(node)
+
+    def _target(self, node: Node) -> tuple[Target, bool]:
+        """What chown(2) and its kin take for a node, and whether a link is followed there."""
+        descriptor = self.handle_of(node) if node.handles else -1
+        return (descriptor, True) if descriptor >= 0 else self.operand(node)
 
     def attributes_changed(self, node: Node) -> None:
         """Void what was remembered of a node's attributes."""

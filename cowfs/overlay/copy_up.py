@@ -24,6 +24,8 @@ from cowfs.overlay.status import Status
 from cowfs.state.nodes import DirNode, Node, Place
 from cowfs.state.partial import Partial
 
+Target = bytes | int  # a path, or a descriptor
+
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -413,10 +415,10 @@ class CopyUp(Status):
             self.set_mode(target, stat.S_IMODE(status.st_mode))
         syscalls.set_times(target, status.st_atime_ns, status.st_mtime_ns, follow=False)
 
-    def set_owner(self, path: bytes, uid: int, gid: int, *, follow: bool) -> None:
+    def set_owner(self, path: Target, uid: int, gid: int, *, follow: bool) -> None:
         """chown(2) of a file of the upper; -1 leaves a number as it is. How it is kept is decided here alone."""
         os.chown(path, uid, gid, follow_symlinks=follow)
 
-    def set_mode(self, path: bytes, mode: int) -> None:
+    def set_mode(self, path: Target, mode: int) -> None:
         """chmod(2) of a file of the upper that is no symbolic link; likewise."""
         os.chmod(path, mode)

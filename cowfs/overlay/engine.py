@@ -32,6 +32,7 @@ from cowfs.linux import CAPABILITY
 from cowfs.model import Attr
 from cowfs.options import EngineOptions, MountOptions
 from cowfs.overlay import Caller, Changes, Content, DirNode, Fill, Node, Overlay
+from cowfs.overlay.copy_up import Target
 from cowfs.overlay.create import ROOT
 from cowfs.overlay.parts import error
 from cowfs.rules.create import NewFile
@@ -212,7 +213,7 @@ class Shifted(EngineOverlay):
         gid = None if changes.gid is None else self._gids.stored(changes.gid)
         super().setattr(node, changes._replace(uid=uid, gid=gid), caller, by_handle=by_handle)
 
-    def set_owner(self, path: bytes, uid: int, gid: int, *, follow: bool) -> None:
+    def set_owner(self, path: Target, uid: int, gid: int, *, follow: bool) -> None:
         """As ``EngineOverlay.set_owner``; where all is squashed, an owner that the disk does not take is no error."""
         try:
             super().set_owner(path, uid, gid, follow=follow)
@@ -230,6 +231,8 @@ class Shifted(EngineOverlay):
 
 class Kept(EngineOverlay):
     """Owners and modes of the upper's files and directories are in an attribute; on the disk all is the engine's."""
+
+    attributes_by_handle = False
 
     def __init__(self, options: MountOptions) -> None:
         """As ``EngineOverlay``; ``engine.override`` is the attribute."""
@@ -252,8 +255,9 @@ class Kept(EngineOverlay):
         status = super().status(node)
         return self._kept(b"/proc/self/fd/%d" % node.anchor, status, follow=True) if node.anchor >= 0 else status
 
-    def set_owner(self, path: bytes, uid: int, gid: int, *, follow: bool) -> None:
+    def set_owner(self, path: Target, uid: int, gid: int, *, follow: bool) -> None:
         """In the attribute; as chown(2) does, it takes setuid, setgid and capabilities off."""
+        assert isinstance(path, bytes)
         status = self._kept(path, os.stat(path, follow_symlinks=follow), follow=follow)
         mode = status.st_mode
         if stat.S_ISREG(mode):
@@ -262,8 +266,9 @@ class Kept(EngineOverlay):
                 os.removexattr(path, CAPABILITY, follow_symlinks=follow)
         self._keep(path, status.st_uid if uid < 0 else uid, status.st_gid if gid < 0 else gid, mode, follow=follow)
 
-    def set_mode(self, path: bytes, mode: int) -> None:
+    def set_mode(self, path: Target, mode: int) -> None:
         """In the attribute."""
+        assert isinstance(path, bytes)
         follow = _is_descriptor(path)
         status = self._kept(path, os.stat(path, follow_symlinks=follow), follow=follow)
         self._keep(path, status.st_uid, status.st_gid, stat.S_IFMT(status.st_mode) | mode, follow=follow)

@@ -58,8 +58,8 @@ class Files(PartialCopyUp):
 
     def release(self, handle: Handle) -> None:
         """Close a handle; the last one of a nameless file frees it."""
-        os.close(handle.fd)
         node = handle.node
+        (self.close_removed if node.orphan else os.close)(handle.fd)
         node.handles = tuple(other for other in node.handles if other is not handle)
         if node.lookups <= 0 and not node.handles:
             self.drop_unused(node)

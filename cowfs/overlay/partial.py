@@ -68,6 +68,7 @@ class PartialCopyUp(Attributes):
         except BaseException:
             partial.close()
             raise
+        self.before_parts(node)
         node.partial = partial
         self._switch_handles(node)
 

@@ -6,7 +6,7 @@ No nodes here: what is found are directories and places of layers.
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -19,7 +19,7 @@ from cowfs.layers.upper import Upper
 from cowfs.options import MountOptions
 from cowfs.rules import redirect as redirects
 from cowfs.state.extents import Extents
-from cowfs.state.nodes import Place
+from cowfs.state.nodes import Node, Place
 from cowfs.state.partial import BLOCK, Partial
 
 NAME_MAX = 255
@@ -56,6 +56,11 @@ class Parts:
     """The opened layers."""
 
     patience: ClassVar[float] = 0.0  # seconds to wait for a work directory that another mount is about to leave
+
+    # What the mount may do better than we: close the last descriptor of a removed file, whose file system then frees
+    # what it had; and be told of a file of which soon not all data is behind its handles' descriptors.
+    close_removed: Callable[[int], None] = staticmethod(os.close)
+    before_parts: Callable[[Node], None] = staticmethod(lambda node: None)
 
     def __init__(self, options: MountOptions) -> None:
         """Open them. Raises OSError naming the directory that cannot be used."""

@@ -13,10 +13,22 @@ from cowfs.state.nodes import DirNode, Node, Place
 class Status(Live):
     """Reads attributes."""
 
+    attributes_by_handle = True  # an open file of the upper has the attributes that are shown
+
+    def handle_of(self, node: Node) -> int:
+        """The descriptor of a handle through which a node's attributes are read and set, without a path; -1: none."""
+        if self.attributes_by_handle:
+            for handle in node.handles:
+                if handle.on_upper:
+                    return handle.fd
+        return -1
+
     def status(self, node: Node) -> os.stat_result:
         """``struct stat`` of the layer's file that supplies a node's attributes."""
         if node.anchor >= 0:
             return os.fstat(node.anchor)
+        if node.handles and (descriptor := self.handle_of(node)) >= 0:
+            return os.fstat(descriptor)
         if isinstance(node, DirNode):
             top = node.parts[0]
             return top.stat_self() if top.parent is None else top.parent.stat(top.name)

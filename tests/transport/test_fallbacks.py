@@ -36,7 +36,7 @@ def test_without_the_library(mounted, monkeypatch):
 
     monkeypatch.setattr(serve, "Library", absent)
     reason = "the C library was not built"
-    assert off(mounted(works)) == {"passthrough": reason, "listings": reason, "extras": reason}
+    assert off(mounted(works)) == {"passthrough": reason, "listings": reason, "threads": reason, "extras": reason}
 
 
 def test_with_a_kernel_that_offers_too_little(mounted, monkeypatch):

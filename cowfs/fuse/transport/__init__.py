@@ -1,6 +1,6 @@
 """How requests travel between the kernel and pyfuse3, faster than pyfuse3 does it alone.
 
-Six *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
+Seven *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
 
     handshake    mount(2) and INIT are ours: the kernel is told what pyfuse3 cannot ask for (no security.capability
                  look-up before writes, symbolic links cached, 1 MiB requests, the umask left to us)
@@ -10,6 +10,8 @@ Six *levers*, each tried at start-up, each able to fail without harm, each switc
                  handshake and library)
     listings     the kernel keeps directory listings, and opens no directory (needs library; not where a lower may
                  change underneath)
+    threads      files that are not in passthrough are read, and removed ones closed, by threads that need no Python
+                 (needs library)
     extras       fallocate, lseek (SEEK_DATA, SEEK_HOLE) and copy_file_range are answered (needs library)
 
 ``MountOptions.transport`` is "auto" (all that work), "plain" (none: pyfuse3 as it is), or names joined by "+".
@@ -19,7 +21,7 @@ from typing import Final
 
 from cowfs.errors import UsageError
 
-LEVERS: Final = ("handshake", "loop", "waiting", "passthrough", "listings", "extras")
+LEVERS: Final = ("handshake", "loop", "waiting", "passthrough", "listings", "threads", "extras")
 AUTO: Final = "auto"
 PLAIN: Final = "plain"
 

@@ -13,11 +13,9 @@
 #include <errno.h>
 #include <fuse3/fuse_lowlevel.h>
 #undef fuse_session_new_versioned
-#include <pthread.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include "threads.h"
 
 #define HANDLES (1 << 20)          /* file handles are descriptors */
 #define FOPEN_DIRECT_IO (1u << 0)
@@ -36,9 +34,10 @@ struct entry_out {
     struct attr_out attr;
 };
 
-static int32_t backing[HANDLES];   /* file handle -> backing id; 0: none */
+int32_t cowfs_backing[HANDLES];    /* file handle -> backing id; 0: none */
+uint8_t cowfs_whole[HANDLES];      /* file handle -> 1: all of the file's data is behind the descriptor */
 static struct fuse_lowlevel_ops theirs; /* pyfuse3's table */
-static int keep_listings, sync_files, share_numbers;
+static int keep_listings, sync_files, read_files, share_numbers;
 static int intercepted;            /* pyfuse3's session was made by a function of ours */
 
 /* Callbacks return the answer, negative for an errno, or LATER: then they give the request to
@@ -52,10 +51,10 @@ static allocate_function on_allocate;
 static seek_function on_seek;
 static copy_function on_copy;
 
-void cowfs_set_backing(uint64_t fh, int32_t id) { if (fh < HANDLES) backing[fh] = id; }
 int cowfs_intercepted(void) { return intercepted; }
 void cowfs_keep_listings(void) { keep_listings = 1; }
 void cowfs_sync_files(void) { sync_files = 1; }
+void cowfs_read_files(void) { read_files = 1; }
 void cowfs_share_numbers(void) { share_numbers = 1; }
 void cowfs_set_callbacks(allocate_function allocate, seek_function seek, copy_function copy)
 {
@@ -67,9 +66,9 @@ void cowfs_set_callbacks(allocate_function allocate, seek_function seek, copy_fu
 static struct open_out opened(const struct fuse_file_info *fi)
 {
     struct open_out out = { fi->fh, 0, 0 };
-    if (fi->fh < HANDLES && backing[fi->fh]) {
+    if (fi->fh < HANDLES && cowfs_backing[fi->fh]) {
         out.open_flags = FOPEN_PASSTHROUGH;
-        out.backing_id = backing[fi->fh];
+        out.backing_id = cowfs_backing[fi->fh];
     } else {
         out.open_flags = (fi->keep_cache ? FOPEN_KEEP_CACHE : 0) | (fi->direct_io ? FOPEN_DIRECT_IO : 0);
     }
@@ -227,61 +226,24 @@ static void sync_directory(fuse_req_t req, fuse_ino_t ino, int data_only, struct
     theirs.fsyncdir(req, ino, data_only, fi);
 }
 
-/* fsync of a file in passthrough: nothing is to be decided, and the disk takes its time, so a thread does it without
- * Python. The kernel releases the handle only after the answer. */
-struct sync { fuse_req_t req; int file, data_only; };
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t all_synced = PTHREAD_COND_INITIALIZER;
-static int syncing;
-
-static void *run_sync(void *argument)
-{
-    struct sync *sync = argument;
-    int failed = sync->data_only ? fdatasync(sync->file) : fsync(sync->file);
-    fuse_reply_err(sync->req, failed ? errno : 0);
-    free(sync);
-    pthread_mutex_lock(&lock);
-    if (!--syncing)
-        pthread_cond_broadcast(&all_synced);
-    pthread_mutex_unlock(&lock);
-    return NULL;
-}
-
+/* Where nothing is to be decided and the disk takes its time, a thread does it without Python (threads.c). */
 static void sync_file(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
-    struct sync *sync;
-    pthread_attr_t attributes;
-    pthread_t thread;
-    if (fi->fh >= HANDLES || !backing[fi->fh] || !(sync = malloc(sizeof *sync))) {
+    if (fi->fh >= HANDLES || !cowfs_backing[fi->fh] || !later_sync(req, (int)fi->fh, data_only))
         theirs.fsync(req, ino, data_only, fi);
-        return;
-    }
-    *sync = (struct sync){ req, (int)fi->fh, data_only };
-    pthread_mutex_lock(&lock);
-    syncing++;
-    pthread_mutex_unlock(&lock);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, 64 << 10);
-    if (pthread_create(&thread, &attributes, run_sync, sync))
-        run_sync(sync);
-    pthread_attr_destroy(&attributes);
 }
 
-/* Before libfuse's session goes: the threads answer through it. */
-void cowfs_wait_for_syncs(void)
+static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    pthread_mutex_lock(&lock);
-    while (syncing)
-        pthread_cond_wait(&all_synced, &lock);
-    pthread_mutex_unlock(&lock);
+    if (fi->fh >= HANDLES || !cowfs_whole[fi->fh] || !later_read(req, (int)fi->fh, size, offset))
+        theirs.read(req, ino, size, offset, fi);
 }
 
 /* pyfuse3's table with what was asked for in place of its own; NULL where nothing was, and then its own is used. */
 static struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops *table, size_t size)
 {
     static struct fuse_lowlevel_ops ours;
-    if ((!on_allocate && !keep_listings && !sync_files) || size > sizeof ours)
+    if ((!on_allocate && !keep_listings && !sync_files && !read_files) || size > sizeof ours)
         return NULL;
     memcpy(&theirs, table, size);
     ours = theirs;
@@ -297,6 +259,8 @@ static struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops *table
     }
     if (sync_files)
         ours.fsync = sync_file;
+    if (read_files)
+        ours.read = read_file;
     intercepted = 1;
     return &ours;
 }

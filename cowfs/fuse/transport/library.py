@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _NAME: Final = "_library"
+HANDLES: Final = 1 << 20  # the size of the tables in library.c
 
 Request = int  # libfuse's, a pointer
 LATER: Final = -(1 << 63)  # no answer yet: the request comes back through ``allocated`` or ``copied``
@@ -45,10 +46,14 @@ class Library:
             raise FileNotFoundError("the C library was not built (it needs gcc, pkg-config and libfuse3-dev)")
         self._library = ctypes.CDLL(os.fspath(built[0]), mode=ctypes.RTLD_GLOBAL)
         self._callbacks: tuple[object, ...] = ()
+        # By handle, which is a descriptor: the backing id that answers to opens carry, 0 for none; and 1 where all of
+        # the file's data is behind the descriptor, so that threads of the library's own may read it.
+        self.backing = self._table("cowfs_backing", ctypes.c_int32, "i")
+        self.whole = self._table("cowfs_whole", ctypes.c_uint8, "B")
 
-    def set_backing(self, handle: int, backing: int) -> None:
-        """The next answer to an open of ``handle`` (a descriptor) carries this backing id; 0 for none."""
-        self._library.cowfs_set_backing(_U64(handle), ctypes.c_int32(backing))
+    def _table(self, name: str, kind: type[ctypes.c_int32] | type[ctypes.c_uint8], code: str) -> memoryview:
+        array = (kind * HANDLES).in_dll(self._library, name)
+        return memoryview(array).cast("B").cast(code)  # type: ignore[call-overload, no-any-return]
 
     def keep_listings(self) -> None:
         """Have directories read without being opened, by their nodes' numbers, and kept. Before pyfuse3.init."""
@@ -58,13 +63,21 @@ class Library:
         """Have fsync of files in passthrough done by threads of the library's own. Before pyfuse3.init."""
         self._library.cowfs_sync_files()
 
+    def read_files(self) -> None:
+        """Have files that are ``whole`` read by the library, by threads where it may wait. Before pyfuse3.init."""
+        self._library.cowfs_read_files()
+
+    def close_later(self, descriptor: int) -> None:
+        """Close the last descriptor of a file without names in a thread: freeing what it had takes its time."""
+        self._library.cowfs_close_later(_INT(descriptor))
+
     def share_numbers(self) -> None:
         """Show a file's or link's ``st_rdev``, where it has one, as its number. Before pyfuse3.init."""
         self._library.cowfs_share_numbers()
 
-    def wait_for_syncs(self) -> None:
-        """Until those threads are done. Before pyfuse3.close."""
-        self._library.cowfs_wait_for_syncs()
+    def wait_for_threads(self) -> None:
+        """Until those threads have nothing to do. Before pyfuse3.close."""
+        self._library.cowfs_wait_for_threads()
 
     def answer(self, allocate: Allocate, seek: Seek, copy_range: CopyRange) -> None:
         """Have three requests answered that pyfuse3 has no handlers for. Before pyfuse3.init."""

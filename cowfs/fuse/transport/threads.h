@@ -1,0 +1,14 @@
+/* Work that needs no Python: see threads.c. */
+#ifndef COWFS_THREADS_H
+#define COWFS_THREADS_H
+#define FUSE_USE_VERSION 312
+#include <fuse3/fuse_lowlevel.h>
+
+/* Each says 0 where it cannot: the caller does it himself then. */
+int later_sync(fuse_req_t req, int file, int data_only);
+int later_read(fuse_req_t req, int file, size_t size, off_t offset);
+
+/* For Python. */
+void cowfs_close_later(int file);
+void cowfs_wait_for_threads(void);
+#endif
