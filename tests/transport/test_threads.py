@@ -4,8 +4,10 @@ import os
 import threading
 from pathlib import Path
 
+from cowfs.fuse.transport import LEVERS
+
 SIZE = 8 << 20
-REST = "handshake+waiting+passthrough+listings+extras"
+REST = "+".join(name for name in LEVERS if name != "threads")
 
 
 def pattern(size: int) -> bytes:
