@@ -52,7 +52,10 @@ class Library:
         self.whole = self._table("cowfs_whole", ctypes.c_uint8, "B")
 
     def _table(self, name: str, kind: type[ctypes.c_int32] | type[ctypes.c_uint8], code: str) -> memoryview:
-        array = (kind * HANDLES).in_dll(self._library, name)
+        try:
+            array = (kind * HANDLES).in_dll(self._library, name)
+        except ValueError:
+            raise OSError("the C library was built for another version of cowfs") from None
         return memoryview(array).cast("B").cast(code)  # type: ignore[call-overload, no-any-return]
 
     def keep_listings(self) -> None:
