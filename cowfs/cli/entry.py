@@ -10,6 +10,7 @@
 Anything else is a bug and keeps its traceback.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 def run(command: click.Command, prog: str, arguments: list[str] | None = None) -> NoReturn:
     """Run ``command`` as the program ``prog`` with ``arguments`` (default: the process's own) and exit."""
+    gc.enable()  # whoever started us may have imports done without
     sys.exit(status_of(command, prog, sys.argv[1:] if arguments is None else arguments))
 
 

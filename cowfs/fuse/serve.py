@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cowfs.errors import CowfsError, MountError, PrivilegeError
-from cowfs.fuse.transport import Levers, handshake, wanted
+from cowfs.fuse.transport import AUTO, Levers, handshake, wanted
 from cowfs.fuse.transport.library import Library
 from cowfs.options import MountOptions
 from cowfs.processes import die_with
@@ -181,16 +181,28 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     files = _FILES if most == resource.RLIM_INFINITY else min(most, _FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
     levers = Levers(wanted(options.transport))
-    library = _load_library(levers)
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time
     try:
-        _choose_loop(levers)
+        library = _import(levers)
         from cowfs.fuse.session import Session
     finally:
         gc.enable()
     gc.freeze()
     _keep_memory()
     return Session(options, mountpoint, levers, library)
+
+
+def prepare() -> None:
+    """Have everything imported that a mount with all levers needs, before there is one."""
+    _import(Levers(wanted(AUTO)))
+    import cowfs.fuse.session  # noqa: F401
+
+
+def _import(levers: Levers) -> Library | None:
+    """The C library and pyfuse3, in this order."""
+    library = _load_library(levers)
+    _choose_loop(levers)
+    return library
 
 
 def _choose_loop(levers: Levers) -> None:

@@ -8,6 +8,7 @@ file, and into the run's directory at its end. Imports little: this is at the be
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -166,7 +167,8 @@ def _wait_and_serve(channel: socket.socket, log: int, launcher: int) -> NoReturn
             os.dup2(source, target)
         os.chdir("/")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        import cowfs.fuse.preload  # noqa: F401  (this is what the process was forked early for)
+        if not any(word.startswith("--transport") for word in sys.argv):  # who asks for less does not get all
+            import cowfs.fuse.preload  # noqa: F401  (this is what the process was forked early for)
 
         with channel.makefile("rb") as orders:
             data = orders.read(_ORDER_LIMIT)

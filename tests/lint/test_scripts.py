@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,34 @@ def test_every_shell_script_is_without_mistakes():
         first = path.read_text().partition("\n")[0]
         if path.suffix == ".sh" or first.endswith("sh"):
             assert call(Path("/bin/bash" if first.endswith("bash") else "/bin/sh"), "-n", str(path)).stderr == ""
+
+
+def test_commands_start_without_site_and_find_the_checkout_first(tmp_path):
+    top = tmp_path / "checkout"
+    shutil.copytree(TOP / "scripts", top / "scripts", symlinks=True)
+    (top / ".venv/bin").mkdir(parents=True)
+    (top / ".venv/lib/python3.99/site-packages").mkdir(parents=True)
+    (top / ".venv/bin/python3").symlink_to(sys.executable)
+    for name in ("cowfs", "cowrun", "cowdiff", "cowfs-overlay", "mount.fuse.cowfs"):
+        script = f"#!/bin/false\nimport re\nimport sys\nfrom somewhere.{name.replace('-', '.')} import main\n"
+        (top / ".venv/bin" / name).write_text(script)
+    (top / "tools/somewhere").mkdir(parents=True)
+    (top / "tools/somewhere/cowdiff.py").write_text(
+        "import gc, sys\n"
+        "def main():\n"
+        "    print(gc.isenabled(), 'site' in sys.modules, sys.flags.isolated, *sys.argv[1:], *sys.path[-4:])\n"
+    )
+    calls = "here=$0; . scripts/lib.sh; plain_commands; plain_commands"
+    subprocess.run(["sh", "-euc", calls, top / "scripts/x"], cwd=top, check=True, timeout=60)
+    done = call(top / ".venv/bin/cowdiff", "a b")
+    assert done.stderr == ""
+    assert done.stdout.split(" ", 3) == [
+        "False", "False", "1", f"a b {top} {top}/launcher {top}/tools {top}/.venv/lib/python3.99/site-packages\n",
+    ]  # fmt: skip
+
+
+def test_where_a_path_would_have_to_be_quoted_commands_stay_as_they_are(checkout):
+    before = (checkout / ".venv/bin/cowrun").read_text()
+    calls = "here=$0; . scripts/lib.sh; plain_commands"
+    subprocess.run(["sh", "-euc", calls, checkout / "scripts/x"], cwd=checkout, check=True, timeout=60)
+    assert (checkout / ".venv/bin/cowrun").read_text() == before
