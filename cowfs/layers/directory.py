@@ -174,7 +174,8 @@ class Directory:
         if self.is_hidden():
             return
         with os.scandir(self.path()) as listing:
-            entries = [(e.name, _type_of(e)) for e in listing]
+            fd, regular = self.fd, stat.S_IFREG  # as most are
+            entries = [(e.name, regular if e.is_file(follow_symlinks=False) else _type_of(e, fd)) for e in listing]
         if not self.marks().has_xattr_whiteouts:
             yield from entries
             return
@@ -230,13 +231,14 @@ def is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == ondisk.WHITEOUT_RDEV
 
 
-def _type_of(entry: "os.DirEntry[bytes]") -> int | None:
-    """The type bits; None for a whiteout that is a device. Asks the kernel only where the listing does not say."""
-    if entry.is_file(follow_symlinks=False):
-        return stat.S_IFREG
+def _type_of(entry: "os.DirEntry[bytes]", directory: int) -> int | None:
+    """The type bits of what is no file, in the directory with that descriptor; None for a whiteout that is a device.
+
+    Asks the kernel only where the listing does not say.
+    """
     if entry.is_dir(follow_symlinks=False):
         return stat.S_IFDIR
     if entry.is_symlink():
         return stat.S_IFLNK
-    status = entry.stat(follow_symlinks=False)
+    status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
     return None if is_whiteout(status) else stat.S_IFMT(status.st_mode)

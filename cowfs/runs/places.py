@@ -14,7 +14,7 @@ from cowfs import ondisk, userns
 from cowfs.errors import StoreError
 from cowfs.layers import origin, syscalls
 from cowfs.layers.directory import DescriptorCache, Directory, Layer
-from cowfs.layers.marks import ABSENT, Marks, get_optional
+from cowfs.layers.marks import Marks, get_optional
 from cowfs.runs.changes import Version, Xattrs
 
 Place = tuple[Directory, bytes]
@@ -84,28 +84,26 @@ def path_of(place: Place) -> bytes:
     return directory.path_of(name)
 
 
-def read(place: Place) -> Entry:
-    """What is at a place, and its marks. OSError where nothing is."""
+def read(place: Place, *, xattrs: bool = True) -> Entry:
+    """What is at a place, and its marks; without ``xattrs`` as if it had neither marks nor others.
+
+    OSError where nothing is.
+    """
     directory, name = place
     status = directory.stat(name)
-    path = path_of(place)
-    try:
-        marks, xattrs = (
-            _attributes(path, directory.layer.marks) if os.listxattr(path, follow_symlinks=False) else (_NO_MARKS, ())
-        )
-    except OSError as error:
-        if error.errno not in ABSENT:
-            raise
-        marks, xattrs = _NO_MARKS, ()
+    marks, found = _attributes(path_of(place), directory.layer.marks) if xattrs else (_NO_MARKS, ())
     target = os.readlink(name, dir_fd=directory.fd) if stat.S_ISLNK(status.st_mode) else b""
-    return Entry(Version.of_status(status, target, xattrs), (status.st_dev, status.st_ino), marks)
+    return Entry(Version.of_status(status, target, found), (status.st_dev, status.st_ino), marks)
 
 
 def _attributes(path: bytes, known: Marks) -> tuple[dict[bytes, bytes], Xattrs]:
     """The marks by their short names, and everybody else's attributes as they are called inside."""
+    names = known.names(path, follow=False)
+    if not names:  # as most
+        return _NO_MARKS, ()
     marks: dict[bytes, bytes] = {}
     xattrs: list[tuple[bytes, bytes]] = []
-    for stored in known.names(path, follow=False):
+    for stored in names:
         value = get_optional(path, stored)
         shown = known.shown(stored)
         if value is None:  # gone meanwhile

@@ -27,22 +27,22 @@ from cowfs.runs.walk import Found, Gone, Walk
 _NONE: Final[frozenset[Difference]] = frozenset()
 
 
-def scan(run: Run, before: Tree, *, measure: bool = False, removed_xattrs: bool = True) -> list[Change]:
+def scan(run: Run, before: Tree, *, measure: bool = False, lone_xattrs: bool = True) -> list[Change]:
     """All changes of a run, sorted by path; ``measure``: with how many bytes of modified files differ.
 
-    Who shows no extended attributes of what was removed does not have to wait for them (``removed_xattrs``).
+    Who shows no extended attributes of what came or went does not have to wait for them (``lone_xattrs``).
 
     StoreError where the upper cannot be read.
     """
     cache = DescriptorCache()
     try:
-        walk = Walk(before, foreign=run.foreign)
+        walk = Walk(before, foreign=run.foreign, lone_xattrs=lone_xattrs)
         walk.run(open_upper(run.upper, cache, foreign=run.foreign).root)
         resolve(walk, before)
         with ExitStack() as opened:
             after = once(lambda: opened.enter_context(left_by(run)))
             found = _found(walk.found, _Comparison(before, after, measure))
-            changes = [*_removed(walk.gone, before, removed_xattrs), *found]
+            changes = [*_removed(walk.gone, before, lone_xattrs), *found]
     finally:
         cache.close()
     if run.host:

@@ -95,10 +95,14 @@ class _Item:
 class Walk:
     """Visits every directory of an upper once, without recursion."""
 
-    def __init__(self, before: Tree, *, foreign: bool = False) -> None:
-        """``foreign``: the upper lies in another engine's store, where a directory may be opaque by other marks."""
+    def __init__(self, before: Tree, *, foreign: bool = False, lone_xattrs: bool = True) -> None:
+        """``foreign``: the upper lies in another engine's store, where a directory may be opaque by other marks.
+
+        Without ``lone_xattrs`` none are looked for where there is nothing to compare with, nor can marks be.
+        """
         self._before = before
         self._foreign = foreign
+        self._all_xattrs = lone_xattrs or foreign
         self.found: list[Found] = []
         self.gone: list[Gone] = []
 
@@ -134,8 +138,10 @@ class Walk:
             return None
         is_directory = kind == stat.S_IFDIR
         place = (item.directory.child(name), b".") if is_directory else (item.directory, name)
+        # What was copied up or renamed has marks, and they make the directory impure.
+        alone = base is None and not (is_directory or self._all_xattrs or item.directory.marks().impure)
         try:
-            found = Found(item.prefix + name, place, read(place), base, base_path)
+            found = Found(item.prefix + name, place, read(place, xattrs=not alone), base, base_path)
         except (FileNotFoundError, NotADirectoryError):  # as above
             return None
         if is_directory:

@@ -49,9 +49,10 @@ def line(change: Change, held: Held | None = None, *, sizes: bool = False, value
 
     ``sizes``: with the bytes of files; ``values``: with those of extended attributes.
     """
-    return (
-        f"{LETTERS[change.change]} {shown(change.path, change.kind)}{_rest(change, held, sizes=sizes, values=values)}"
-    )
+    kind, rest = change.kind, _rest(change, held, sizes=sizes, values=values)
+    if kind is Kind.DIRECTORY and change.path != b"/":
+        return f"{LETTERS[change.change]} {printable(change.path)}/{rest}"
+    return f"{LETTERS[change.change]} {printable(change.path)}{rest}"
 
 
 def details(change: Change, held: Held | None = None) -> str:
@@ -88,8 +89,11 @@ def _rest(change: Change, held: Held | None, *, sizes: bool, values: bool = Fals
     target = ""
     if change.after is not None and change.after.kind is Kind.SYMLINK:
         target = f" -> {printable(change.after.target)}"
-    if not sizes and held is None and _is_plain(change):
-        return target
+    if held is None and _is_plain(change):  # as most are
+        version = change.after or change.before
+        if not sizes or version is None or version.kind is not Kind.FILE:
+            return target
+        return f" ({human_size(version.size)})"
     notes = _notes(change, held, sizes=sizes, values=values)
     return f"{target} ({'; '.join(notes)})" if notes else target
 

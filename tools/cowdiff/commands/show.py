@@ -85,7 +85,7 @@ def command(
     from cowfs.runs.trees import base_of
 
     with base_of(run) as before:
-        changes = scan(run, before, measure=stat or by is not None, removed_xattrs=as_json)
+        changes = scan(run, before, measure=stat or by is not None, lone_xattrs=as_json)
         if passing or "x" in classes or "passing" in classes:
             from cowdiff import journals
             from cowfs.runs.changes import order
