@@ -64,5 +64,5 @@ class Below:
 
 def is_gone_directory(change: Change) -> bool:
     """True if a directory of the base is no longer there."""
-    gone = change.change in (ChangeClass.REMOVED, ChangeClass.REPLACED)
+    gone = change.change is ChangeClass.REMOVED or change.change is ChangeClass.REPLACED
     return gone and change.before is not None and change.before.kind is Kind.DIRECTORY

@@ -66,6 +66,7 @@ class Difference(Enum):
 SUBSTANCE = frozenset({Difference.CONTENT, Difference.TARGET, Difference.DEVICE})
 METADATA = frozenset({Difference.MODE, Difference.OWNER, Difference.XATTRS})
 _SIZED = (Kind.FILE, Kind.SYMLINK)
+_PERMISSIONS = 0o7777
 
 
 class Version(NamedTuple):
@@ -95,12 +96,20 @@ class Version(NamedTuple):
     @classmethod
     def of_status(cls, status: os.stat_result, target: bytes, xattrs: Xattrs) -> "Version":
         """The same of what lstat(2) says."""
-        kind = Kind.of(status.st_mode)
-        size = status.st_size if kind in _SIZED else 0
-        mode = stat.S_IMODE(status.st_mode)
-        times = status.st_mtime_ns, status.st_ctime_ns
+        mode = status.st_mode
+        kind = Kind.of(mode)
         return cls(
-            kind, size, mode, status.st_uid, status.st_gid, *times, status.st_nlink, status.st_rdev, target, xattrs
+            kind,
+            status.st_size if kind in _SIZED else 0,
+            mode & _PERMISSIONS,
+            status.st_uid,
+            status.st_gid,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_nlink,
+            status.st_rdev,
+            target,
+            xattrs,
         )
 
 

@@ -8,8 +8,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs.layers import data
 from cowfs.state.partial import Partial
@@ -20,8 +19,7 @@ _GAP: Final = 16  # bytes
 _RUN: Final = re.compile(rb"[^\0]+(?:\0{1,%d}[^\0]+)*" % (_GAP - 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """One file that is open as ``descriptor``; with ``parts``, that has the written parts of it alone."""
 
     descriptor: int

@@ -20,7 +20,7 @@ from cowfs.model import Kind, Run
 from cowfs.runs.changes import Change, ChangeClass, Difference, Version, classify, differences, order, parents
 from cowfs.runs.content import Content, differing, same
 from cowfs.runs.links import resolve
-from cowfs.runs.places import open_place, open_upper
+from cowfs.runs.places import Place, open_place, open_upper
 from cowfs.runs.trees import Tree, left_by
 from cowfs.runs.walk import Found, Gone, Walk
 
@@ -113,10 +113,27 @@ class _Comparison:
             return 0
         if item.node is None or not (self.measure or old.size == new.size):
             return 1
+        place = None if item.data is not None else self.before.one_place(item.node)
+        if place is not None:  # as most
+            return self._compared(place, item.place, old.size, new.size)
         with self.before.opened(item.node) as left, self._content(item) as right:
-            if self.measure:
-                return differing(left, right, old.size, new.size)
-            return 0 if same(left, right, new.size) else 1
+            return self._count(left, right, old.size, new.size)
+
+    def _compared(self, one: Place, other: Place, old_size: int, new_size: int) -> int:
+        left = open_place(one)
+        try:
+            right = open_place(other)
+            try:
+                return self._count(Content(left), Content(right), old_size, new_size)
+            finally:
+                os.close(right)
+        finally:
+            os.close(left)
+
+    def _count(self, left: Content, right: Content, old_size: int, new_size: int) -> int:
+        if self.measure:
+            return differing(left, right, old_size, new_size)
+        return 0 if same(left, right, new_size) else 1
 
     @contextmanager
     def _content(self, item: Found) -> Iterator[Content]:

@@ -20,7 +20,7 @@ from cowfs.overlay import DirNode, Node, open_overlay
 from cowfs.runs.changes import Version, Xattrs
 from cowfs.runs.content import Content
 from cowfs.runs.escape import printable
-from cowfs.runs.places import Handle, open_place
+from cowfs.runs.places import Handle, Place, open_place
 
 _NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
@@ -104,6 +104,10 @@ class Tree:
                     raise
         return tuple(sorted(found))
 
+    def one_place(self, node: Node) -> Place | None:
+        """Where one layer has all of a file, as most are; None for the others."""
+        return node.lower if node.upper is None and node.data is None else None
+
     @contextmanager
     def opened(self, node: Node) -> Iterator[Content]:
         """The content of a regular file. OSError where the node is anything else."""
@@ -116,8 +120,9 @@ class Tree:
             finally:
                 os.close(parts)
             return
-        if node.lower is not None and node.upper is None and node.data is None:  # as most are: no need for a handle
-            descriptor = open_place(node.lower)
+        place = self.one_place(node)
+        if place is not None:
+            descriptor = open_place(place)
             try:
                 yield Content(descriptor)
             finally:

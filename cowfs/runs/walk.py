@@ -139,7 +139,7 @@ class Walk:
         is_directory = kind == stat.S_IFDIR
         place = (item.directory.child(name), b".") if is_directory else (item.directory, name)
         # What was copied up or renamed has marks, and they make the directory impure.
-        alone = base is None and not (is_directory or self._all_xattrs or item.directory.marks().impure)
+        alone = not (self._all_xattrs or is_directory or base is not None or item.directory.marks().impure)
         try:
             found = Found(item.prefix + name, place, read(place, xattrs=not alone), base, base_path)
         except (FileNotFoundError, NotADirectoryError):  # as above

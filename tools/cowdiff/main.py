@@ -15,7 +15,7 @@ import click
 from cowdiff.context import Context
 from cowfs import __version__
 from cowfs.cli.context import root_option
-from cowfs.cli.entry import run
+from cowfs.cli.entry import status_of
 from cowfs.cli.group import LazyGroup
 from cowfs.ondisk import PODMAN_ROOT_ENV
 
@@ -85,4 +85,7 @@ def main() -> NoReturn:
     gc.disable()  # a scan makes a million small objects without cycles, and the process ends with it
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale that cannot show a name must not end the listing
-    run(cowdiff, "cowdiff")
+    status = status_of(cowdiff, "cowdiff", sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # to free them one by one would take longer than many a command

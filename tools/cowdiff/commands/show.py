@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -95,7 +96,7 @@ def command(
         below = Below(before, changes)
         found = selected(changes, wants, below, everything=everything)
         counting = (count or stat or by is not None) and not everything
-        rows = ((change, below.held(change) if counting else None) for change in found)
+        rows: Counted = ((change, below.held(change)) for change in found) if counting else zip(found, repeat(None))
         if by is not None:
             write(_groups(rows, by, depth, run, before, as_json))
         elif as_json:
@@ -118,17 +119,15 @@ def _lines(rows: "Counted", as_tree: bool, stat: bool) -> Iterator[str]:
 
     paint = painter()
     sum_of_all = Row()
-
-    def counted() -> "Counted":
+    if as_tree:
+        rows = list(rows)
         for change, held in rows:
             sum_of_all.add(change, held)
-            yield change, held
-
-    if as_tree:
-        for change, text in tree(counted(), sizes=stat):
-            yield paint(text, change and COLOURS.get(change.change)) + "\n"
+        for above, text in tree(rows, sizes=stat):
+            yield paint(text, above and COLOURS.get(above.change)) + "\n"
     else:
-        for change, held in counted():
+        for change, held in rows:
+            sum_of_all.add(change, held)
             yield paint(line(change, held, sizes=stat), COLOURS.get(change.change)) + "\n"
     if stat:
         yield f"{total(sum_of_all)}\n"
