@@ -26,6 +26,9 @@ from cowfs.overlay.parts import NAME_MAX
 if TYPE_CHECKING:
     import trio
 
+if TYPE_CHECKING:
+    from cowfs.overlay.engine import EngineOverlay
+
 log = logging.getLogger(__name__)
 
 _IN_THREAD: Final = 1 << 20  # bytes: a copy that may take longer than a few milliseconds
@@ -41,6 +44,8 @@ class Operations(pyfuse3.Operations):
     def __init__(self, overlay: Overlay) -> None:
         super().__init__()
         self.overlay = overlay
+        if overlay.options.engine is not None:
+            self._keep_no_attributes_that(cast("EngineOverlay", overlay).may_part)
         self.umask_is_ours = False  # the kernel leaves the caller's umask to us (FUSE_DONT_MASK)
         self.on_init: Callable[[], None] | None = None  # called while libfuse handles INIT
         self.backings: Backings | None = None  # where files of the upper are opened in passthrough
@@ -96,6 +101,18 @@ class Operations(pyfuse3.Operations):
             if not self._live and not any(handle.writable for handle in node.handles):
                 node.reply = reply
         return cast(EntryAttributes, reply)
+
+    def _keep_no_attributes_that(self, may_part: Callable[[Node], bool]) -> None:
+        """Have the kernel ask each time for what an open may change. To tell it then could wait for us for ever."""
+        entry = self._entry
+
+        def asked_again(node: Node) -> EntryAttributes:
+            reply = entry(node)
+            if may_part(node):
+                reply.attr_timeout = 0
+            return reply
+
+        self._entry = asked_again  # type: ignore[method-assign]
 
     def _known(self, node: Node) -> EntryAttributes:
         """The answer for a node that the kernel now holds once more."""

@@ -70,7 +70,7 @@ class EngineOverlay(Overlay):
         """As ``Overlay``; ``options.engine`` is set."""
         assert options.engine is not None
         self.engine: EngineOptions = options.engine
-        self._same: dict[int, int] = {}  # numbers of further names of a lower file -> that of the first
+        self._same: dict[int, int] = {}  # numbers of names of a lower file -> the one that all of them show
         super().__init__(options)
 
     # --- layers -------------------------------------------------------------------------------------------
@@ -91,22 +91,25 @@ class EngineOverlay(Overlay):
 
     # --- links --------------------------------------------------------------------------------------------
 
-    def _is_one_file(self, known: Node, status: os.stat_result) -> bool:
+    def _lower_file(self, status: os.stat_result) -> Node | int:
         """Each name is a node: which of them is meant, when one changes, the kernel says by the node alone."""
-        return known.index_name is not None and super()._is_one_file(known, status)
-
-    def _another(self, known: Node, status: os.stat_result) -> int:
-        number = super()._another(known, status)
-        if not known.is_dir:
-            self._same[number] = self._same.get(known.number, known.number)
-        return number
+        number = self.numbers.of(status.st_dev, status.st_ino)
+        if status.st_nlink < 2 and self.table.get(number) is None:
+            return number
+        fresh = self.numbers.fresh(status.st_dev, status.st_ino)
+        self._same[fresh] = number
+        return fresh
 
     def attr(self, node: Node) -> Attr:
         """As ``Overlay.attr``; names of one lower file have one number, which goes in ``rdev`` (no file has one)."""
         attr = super().attr(node)
-        if self.shows_links and node.number in self._same and not node.on_upper:
+        if self.shows_links and self.may_part(node):
             return attr._replace(rdev=self._same[node.number])
         return attr
+
+    def may_part(self, node: Node) -> bool:
+        """Will an open for writing change a node's number and link count, which no answer to that tells?"""
+        return node.number in self._same and not node.on_upper
 
     def discard(self, node: Node) -> None:
         """As ``Overlay.discard``."""

@@ -156,25 +156,24 @@ class Tree(Parts):
             if index_name is not None:
                 return self._indexed_file(parent, name, lower, lower.status, index_name)
             place, status, data, links_diff = lower
-        number = self.numbers.of(status.st_dev, status.st_ino)
-        known = self.table.get(number)
-        if known is not None:
-            if self._is_one_file(known, status):
-                self._add_alias(known, parent, name)
-                return known
-            number = self._another(known, status)
-        node = Node(number, stat.S_IFMT(status.st_mode), parent, name)
+        found = self._lower_file(status)
+        if isinstance(found, Node):
+            self._add_alias(found, parent, name)
+            return found
+        node = Node(found, stat.S_IFMT(status.st_mode), parent, name)
         node.lower, node.data, node.links_diff = place, data, links_diff
         if node.data is not None:
             node.partial = read_partial(self.marks, place, node.data)
         return self._remember(node, status)
 
-    def _is_one_file(self, known: Node, status: os.stat_result) -> bool:
-        """Is a lower file that has the number of ``known`` one more name of it?"""
-        return known.kind == stat.S_IFMT(status.st_mode) and (not known.on_upper or known.index_name is not None)
-
-    def _another(self, known: Node, status: os.stat_result) -> int:
-        """The number of a lower file that is not ``known``, whose number it would have."""
+    def _lower_file(self, status: os.stat_result) -> Node | int:
+        """The node that a lower file is by another name already, else the number for it."""
+        number = self.numbers.of(status.st_dev, status.st_ino)
+        known = self.table.get(number)
+        if known is None:
+            return number
+        if known.kind == stat.S_IFMT(status.st_mode) and (not known.on_upper or known.index_name is not None):
+            return known
         return self.numbers.fresh(status.st_dev, status.st_ino)
 
     def _upper_file(self, parent: DirNode, name: bytes, directory: Directory, status: os.stat_result) -> Node:

@@ -11,15 +11,26 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cowfs.options import EngineOptions
 from tests.behaviour import snapshot, steps, syscalls
 from tests.behaviour.core import CowfsCore
 from tests.behaviour.fs import Fs
 from tests.behaviour.layers import Entry
-from tests.behaviour.merged import OVERLAY_FULL, CowfsMount, KernelOverlay, Merged, PlainDirectory, Scene, build_lowers
+from tests.behaviour.merged import (
+    OVERLAY_DEFAULT,
+    OVERLAY_FULL,
+    CowfsMount,
+    KernelOverlay,
+    Merged,
+    PlainDirectory,
+    Scene,
+    build_lowers,
+)
 from tests.behaviour.steps import Slots, Step
 
 OURS = ("core", "cowfs", "helper", "apart")
-MERGED = ("overlayfs", *OURS)
+AS_DEFAULT = ("overlayfs-default", "engine")  # without redirects, metacopies, index: engine is to be as the kernel is
+MERGED = ("overlayfs", *OURS, *AS_DEFAULT)
 
 
 class Mismatch(Exception):
@@ -42,7 +53,8 @@ class World:
     """The file systems ``names`` over the same layers, below ``base``: "plain" and those of MERGED.
 
     "helper" is ours as ``mount.fuse.cowfs`` mounts it: it copies up when a file is opened. "apart" is ours over layers
-    each of which is on a file system of its own.
+    each of which is on a file system of its own; "engine" is ours as ``cowfs-overlay`` mounts it, and as
+    "overlayfs-default", not as "plain".
     """
 
     def __init__(self, base: bytes, stack: Sequence[Sequence[Entry]], names: Sequence[str]) -> None:
@@ -114,7 +126,7 @@ class World:
         """Make the upper a layer. Names that only an index connects cannot outlive it: they are removed before."""
         for player in self.players:
             steps.close_all(player.slots)
-        scenes = [fs.scene for _, fs in self._merged()]
+        scenes = [fs.scene for player, fs in self._merged() if player.name not in AS_DEFAULT]
         if any(os.listdir(scene.work + b"/index") for scene in scenes):
             linked = {name for scene in scenes for name in _linked_names(scene.lowers)}
             for path, status in list(snapshot.walk(self.players[0].fs)):
@@ -131,9 +143,9 @@ class World:
             steps.close_all(player.slots)
         wanted = self._take(self.players[0])
         for player, fs in self._merged():
-            if player.name in OURS:
+            if player.name in (*OURS, "engine"):
                 fs.close()
-                visitor = KernelOverlay(fs.scene, OVERLAY_FULL)
+                visitor = KernelOverlay(fs.scene, OVERLAY_DEFAULT if player.name == "engine" else OVERLAY_FULL)
                 try:
                     found = self._guard(player, "visit", snapshot.take, visitor, self.started_ns)
                     self._same(player, "visit", wanted, found)  # type: ignore[arg-type]
@@ -204,6 +216,10 @@ def _start(name: str, base: bytes, lowers: Sequence[bytes], stack: Sequence[Sequ
     scene = Scene(base, lowers)
     if name == "overlayfs":
         return KernelOverlay(scene, OVERLAY_FULL)
+    if name == "overlayfs-default":
+        return KernelOverlay(scene, OVERLAY_DEFAULT)
+    if name == "engine":
+        return CowfsMount(scene, copy_up_on_open=True, engine=EngineOptions())
     if name == "core":
         return CowfsCore(scene)
     return CowfsMount(scene, copy_up_on_open=name == "helper")
@@ -212,7 +228,7 @@ def _start(name: str, base: bytes, lowers: Sequence[bytes], stack: Sequence[Sequ
 def _tolerated(player: Player, step: Step) -> bool:
     """What overlayfs is known to do otherwise (``differences``): a reader from before the copy-up, an absent ACL."""
     inner = step[-1] if isinstance(step[-1], tuple) else step
-    if player.name != "overlayfs":
+    if player.name not in ("overlayfs", "engine"):  # who plays against overlayfs is to differ from it there
         return False
     if inner[0] == "removexattr":
         return bool(inner[2].startswith(b"system."))
