@@ -1,5 +1,6 @@
 """``cowfs find SOURCE [PATTERN]``: the files of an image with their layers; those that lower layers still carry."""
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import click
 from cowfs.cli.context import Context
 from cowfs.cli.output import human_size
 from cowfs.cli.terminal import write
+from cowfs.errors import UsageError
 
 if TYPE_CHECKING:
     from cowfs.views.survey import Claim, Found
@@ -58,6 +60,8 @@ def _wanted(pattern: bytes | None) -> Callable[[bytes], bool]:
 
     if pattern is None:
         return lambda path: True
+    if b".." in pattern.split(b"/"):
+        raise UsageError(f"{os.fsdecode(pattern)}: paths are those of the image, from its root, without ..")
     if b"/" in pattern:
         return matcher(pattern)
     return lambda path: fnmatchcase(path.rpartition(b"/")[2], pattern)

@@ -294,11 +294,15 @@ def read_partial(marks: Marks, attributes: Place, lower: Place) -> Partial | Non
 def open_lower(path: bytes, live: bool) -> int:
     """The top of a lower, where the kernel lets us by a private read-only mount; ``live``: with the mounts in it."""
     try:
-        return syscalls.clone_read_only(path, recursive=live)
+        root = syscalls.clone_read_only(path, recursive=live)
     except OSError as failure:
         if failure.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
             raise OSError(failure.errno, failure.strerror, path) from None
-    return os.open(path, _OPEN_ROOT)  # without privilege, or an old kernel
+        return os.open(path, _OPEN_ROOT)  # without privilege, or an old kernel
+    if not stat.S_ISDIR(os.fstat(root).st_mode):
+        os.close(root)
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return root
 
 
 def _identity(path: os.PathLike[str]) -> tuple[int, int]:

@@ -77,6 +77,8 @@ class Layered(Overlay):
         self._lay_out(options.layers)
 
     def _lay_out(self, layers: tuple[LayerInfo, ...]) -> None:
+        for layer in layers:  # opened when somebody looks; that one is missing is to be said now
+            os.stat(os.fsencode(layer.directory) + b"/.")
         by_layer, up_to = self._shelf(b"layers"), self._shelf(b"upto")
         self._part(self.root, b"merged", partial(self._merge, layers))
         for place, layer in enumerate(layers, 1):
