@@ -14,9 +14,8 @@ import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from cowfs.errors import StoreError
 from cowfs.ondisk import LAYER_JSON, LAYER_ROOT, LAYER_SKELETON
@@ -31,17 +30,21 @@ from cowfs.store.descriptors import (
     write_file,
 )
 from cowfs.store.records import LIMIT, Damaged, StoredLayer, decode_layer, digest_hex, encode
-from cowfs.store.treedigest import TreeFacts, tree_facts
 from cowfs.store.trees import remove_tree
 
+if TYPE_CHECKING:
+    from cowfs.store.treedigest import TreeFacts
 
-@dataclass(slots=True)
+
 class LayerBuild:
     """A layer on its way: ``root_fd`` is the directory of its tree. ``facts`` are set when it is complete."""
 
-    entry: staging.Entry
-    root_fd: int
-    facts: StoredLayer | None = None
+    __slots__ = ("entry", "facts", "root_fd")
+
+    def __init__(self, entry: staging.Entry, root_fd: int) -> None:
+        self.entry = entry
+        self.root_fd = root_fd
+        self.facts: StoredLayer | None = None
 
     def restart(self) -> None:
         """Begin again with an empty tree."""
@@ -56,8 +59,10 @@ class LayerBuild:
         with open(os.open(LAYER_SKELETON, flags, 0o600, dir_fd=self.entry.fd), "wb") as file:
             yield file
 
-    def tree(self) -> TreeFacts:
+    def tree(self) -> "TreeFacts":
         """What the tree is like; it is complete. Not by ``root_fd``: another process may have begun again."""
+        from cowfs.store.treedigest import tree_facts
+
         root_fd = open_directory(self.entry.fd, LAYER_ROOT)
         try:
             return tree_facts(root_fd)
@@ -125,6 +130,8 @@ class Layers:
         try:
             return decode_layer(read_file(fd, LAYER_JSON, LIMIT)).disk
         except (OSError, Damaged):
+            from cowfs.store.treedigest import tree_facts
+
             return tree_facts(fd).disk
 
     def names(self) -> list[str]:

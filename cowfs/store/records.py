@@ -3,7 +3,6 @@
 A record that does not parse raises :class:`Damaged`; what to do about it is the store's business.
 """
 
-import hashlib
 import json
 import re
 from typing import Any, NamedTuple
@@ -61,6 +60,8 @@ class StoredLayer(NamedTuple):
 
 def image_file_name(reference: str) -> str:
     """The name of the record of ``reference``."""
+    import hashlib  # brings OpenSSL, which a run in a directory has no use for
+
     return hashlib.sha256(reference.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -5,7 +5,6 @@ directories themselves (:mod:`cowfs.store.leases`). Not for use by several threa
 """
 
 import contextlib
-import hashlib
 import os
 import stat
 import time
@@ -326,6 +325,8 @@ class _Taken(StoreError):
 
 
 def _digest(data: bytes) -> str:
+    import hashlib  # brings OpenSSL, which a run in a directory has no use for
+
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
