@@ -74,12 +74,6 @@ DIFFERENCES = (
             "test_two_names_of_one_file_are_left_alone",
             "test_a_record_lock_holds_across_the_copy_up_for_every_name",
             "test_one_name_of_a_lower_file_is_removed_while_it_is_open_by_another",
-        ),
-    ),
-    Difference(
-        DEFAULT,
-        "a file that was opened by a name of several has the number of another file once that one parts",
-        (
             "test_an_open_file_has_the_number_of_its_name",
             "test_an_open_file_that_lost_its_name_is_still_the_file_of_its_other_name:lower",
         ),
