@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmark import filesystems, pulls, report, starts
+from benchmark import engines, filesystems, pulls, report, starts
 from benchmark.inputs import Inputs
 from benchmark.measuring import Bench, Failed
 from benchmark.results import Results
@@ -41,6 +41,8 @@ def main() -> int:
             pulls.measure(inputs, arguments.commands, arguments.rounds, results)
         if not arguments.only or starts.NAME in arguments.only:
             starts.measure(arguments.directory / "run", arguments.commands, arguments.rounds, results)
+        if not arguments.only or engines.NAME in arguments.only:
+            engines.measure(arguments.directory / "run", arguments.commands, arguments.rounds, results)
         report.write(results, arguments.out)
     finally:
         shutil.rmtree(arguments.directory if not arguments.keep else arguments.directory / "run", ignore_errors=True)
@@ -66,7 +68,7 @@ def _one_round(
 
 
 def _names() -> list[str]:
-    return [*(workload.name for workload in WORKLOADS), pulls.NAME, starts.NAME]
+    return [*(workload.name for workload in WORKLOADS), pulls.NAME, starts.NAME, engines.NAME]
 
 
 def _arguments() -> argparse.Namespace:

@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 
-from benchmark import plot, pulls, starts
+from benchmark import engines, plot, pulls, starts
 from benchmark.filesystems import FUSE, KERNEL, OURS, PLAIN
 from benchmark.metrics import METRICS, MIB, MICROSECONDS, Group, Metric
 from benchmark.results import Ratio, Results, geometric_mean
@@ -19,6 +19,8 @@ _GETATTR: Final = 6.0
 _RESIDENT: Final = 60.0
 _PULL: Final = 1.0
 _START: Final = 1.0
+_BUILD: Final = 0.8
+_START_MORE: Final = 0.030  # seconds more than on fuse-overlayfs
 
 
 def write(results: Results, directory: Path) -> None:
@@ -60,7 +62,8 @@ def _table(results: Results) -> list[str]:
         lines += [f"## {group.title}", "", _row(head), _row(["---"] * len(head))]
         lines += [_row(_cells(results, metric, systems)) for metric in metrics]
         lines.append("")
-    return [*lines, *_pulls(results), *_starts(results), *_summary(results, measured), *_failures(results)]
+    others = [*_pulls(results), *_starts(results), *_engines(results)]
+    return [*lines, *others, *_summary(results, measured), *_failures(results)]
 
 
 def _pulls(results: Results) -> list[str]:
@@ -93,6 +96,23 @@ def _starts(results: Results) -> list[str]:
     ):
         figures = [_figure(results.values(name, system), "s") for system in (pulls.OURS, pulls.PODMAN)]
         lines.append(_row([title, *figures, _judged(results.ratio(name, pulls.OURS, pulls.PODMAN), most)]))
+    return [*lines, ""]
+
+
+def _engines(results: Results) -> list[str]:
+    """podman itself, on each file system."""
+    if not results.values(engines.BUILD, OURS):
+        return []
+    head = ["podman", OURS, KERNEL, FUSE, "to fuse-overlayfs"]
+    lines = ["## podman on each", "", _row(head), _row(["---"] * len(head))]
+    start, other = (statistics.median(results.values(engines.START, system)) for system in (OURS, FUSE))
+    more = start - other
+    for name, title, judged in (
+        (engines.START, "run --rm true", f"{more * 1000:+.0f} ms, at most 30: {_word(more <= _START_MORE)}"),
+        (engines.BUILD, "a build of eight steps", _judged(results.ratio(engines.BUILD, OURS, FUSE), _BUILD)),
+    ):
+        figures = [_figure(results.values(name, system), "s") for system in (OURS, KERNEL, FUSE)]
+        lines.append(_row([title, *figures, judged]))
     return [*lines, ""]
 
 

@@ -114,24 +114,24 @@ def _xattr_names(full: bytes) -> list[str]:
 def _apply(layer: bytes, tree: Tree, inodes: dict[bytes, object]) -> None:
     with tarfile.open(fileobj=io.BytesIO(layer), errors="surrogateescape") as archive:
         members = list(archive)
-    marks = [_path(member) for member in members if b"/.wh." in b"/" + _path(member)]
-    for mark in marks:  # first, as they are about the layers below, wherever they stand
-        directory, _, name = mark.rpartition(b"/")
-        if name == b".wh..wh..opq":
-            _remove(tree, directory, children_only=True)
-        else:
-            _remove(tree, (directory + b"/" if directory else b"") + name[4:])
-    mine: set[bytes] = set()
-    for member in members:
-        path = _path(member)
-        for parent in _parents(path):
-            if parent not in mine and (parent not in tree or tree[parent].kind != stat.S_IFDIR or parent not in mine):
-                _make_up(tree, parent, member)
-                mine.add(parent)
-        if path in marks:
-            continue
-        _add(tree, inodes, path, member, layer)
-        mine.add(path)
+        marks = [_path(member) for member in members if b"/.wh." in b"/" + _path(member)]
+        for mark in marks:  # first, as they are about the layers below, wherever they stand
+            directory, _, name = mark.rpartition(b"/")
+            if name == b".wh..wh..opq":
+                _remove(tree, directory, children_only=True)
+            else:
+                _remove(tree, (directory + b"/" if directory else b"") + name[4:])
+        mine: set[bytes] = set()
+        for member in members:
+            path = _path(member)
+            for parent in _parents(path):
+                if parent not in mine:
+                    _make_up(tree, parent, member)
+                    mine.add(parent)
+            if path in marks:
+                continue
+            _add(tree, inodes, path, member, archive)
+            mine.add(path)
 
 
 def _make_up(tree: Tree, path: bytes, member: tarfile.TarInfo) -> None:
@@ -141,7 +141,9 @@ def _make_up(tree: Tree, path: bytes, member: tarfile.TarInfo) -> None:
     tree[path] = Node(stat.S_IFDIR, 0o755, (0, 0), _time_ns(member))
 
 
-def _add(tree: Tree, inodes: dict[bytes, object], path: bytes, member: tarfile.TarInfo, layer: bytes) -> None:
+def _add(
+    tree: Tree, inodes: dict[bytes, object], path: bytes, member: tarfile.TarInfo, archive: tarfile.TarFile
+) -> None:
     if member.islnk():
         target = os.path.normpath(b"/" + os.fsencode(member.linkname)).lstrip(b"/")
         found, inode = tree[target], inodes[target]
@@ -152,10 +154,9 @@ def _add(tree: Tree, inodes: dict[bytes, object], path: bytes, member: tarfile.T
         _remove(tree, path)
     content = ""
     if member.isreg():
-        with tarfile.open(fileobj=io.BytesIO(layer), errors="surrogateescape") as archive:
-            data = archive.extractfile(member)
-            assert data is not None
-            content = hashlib.sha256(data.read()).hexdigest()
+        data = archive.extractfile(member)
+        assert data is not None
+        content = hashlib.file_digest(data, "sha256").hexdigest()  # type: ignore[arg-type]
     elif member.issym():
         content = repr(os.fsencode(member.linkname))
     device = member.ischr() or member.isblk()
@@ -179,6 +180,10 @@ def _add(tree: Tree, inodes: dict[bytes, object], path: bytes, member: tarfile.T
 
 
 def _remove(tree: Tree, path: bytes, *, children_only: bool = False) -> None:
+    if path and (path not in tree or tree[path].kind != stat.S_IFDIR):
+        if not children_only:
+            tree.pop(path, None)
+        return
     for other in list(tree):
         if (other.startswith(path + b"/") if path else other) or (other == path and not children_only):
             del tree[other]

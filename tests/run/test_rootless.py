@@ -4,126 +4,27 @@ The user, the numbers given to it, and devices that it may open are made up: the
 namespace, and nothing of the machine is changed. Once with 65,536 numbers and once with none but its own.
 """
 
-import ctypes
 import io
 import os
-import shutil
 import subprocess
-import sys
-import sysconfig
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import click
 import pytest
 
 from tests.images.layouts import Layout
 from tests.images.tars import entry, opaque, tar, whiteout
 from tests.run.conftest import wait_until
-from tests.support.namespaces import check, libc
-
-MS_BIND, MNT_DETACH = 0x1000, 2
-UID = 23456
-PLACE = Path("/mnt")  # everybody may enter it: the directory of the tests is root's
-PROJECT = Path(__file__).parents[2]
-INTERPRETER = os.path.realpath(sys.executable)  # the environment may lie where only root can go
-DEVICES = {"fuse": (10, 229), "net/tun": (10, 200)}
-MAIN = "from {0}.main import main; main()"
-
-
-class Person(NamedTuple):
-    """An ordinary user."""
-
-    ids: int
-
-    def line(self, program: str, *arguments: str) -> list[str]:
-        """A command line of one of our programs."""
-        return [INTERPRETER, "-c", MAIN.format(program), *arguments]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """How a process is started as this user."""
-        path = ":".join(map(str, (PLACE / "project" / part for part in ("", "launcher", "tools"))))
-        site = f"{path}:{PLACE}/site"
-        environment = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": f"{PLACE}/home", "PYTHONPATH": site}
-        return {"user": UID, "group": UID, "extra_groups": (), "cwd": f"{PLACE}/home", "env": environment}
-
-    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run to the end."""
-        return subprocess.run(
-            self.line(program, *arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **self.options,
-        )
-
-    def inside(self, script: str, *options: str) -> str:
-        """What a shell script in the small root prints; it must succeed."""
-        done = self.run("cowrun", *options, f"dir:{PLACE}/root", "sh", "-c", script)
-        assert done.returncode == 0, done
-        return done.stdout
-
-    @property
-    def store(self) -> Path:
-        """Where the user's runs and images are."""
-        return PLACE / "home" / ".local" / "share" / "cowfs"
-
-
-def mount(source: Path | str, target: Path | str, kind: bytes | None = None, flags: int = 0, data: str = "") -> None:
-    libc.mount.argtypes = (*(ctypes.c_char_p,) * 3, ctypes.c_ulong, ctypes.c_char_p)
-    check(libc.mount(os.fsencode(source), os.fsencode(target), kind, flags, data.encode()))
+from tests.support.person import PLACE, UID, Person, ordinary_user, processes
 
 
 @pytest.fixture(params=[65536, 1])
 def person(request: pytest.FixtureRequest, small_root: Path) -> Iterator[Person]:
-    """The user, with the project, the packages, a home and a small root where they can be read."""
-    mounted = [PLACE]
-    mount("tests", PLACE, b"tmpfs", 0, "mode=755")
-    try:
-        for name in ("project", "site", "home"):
-            (PLACE / name).mkdir()
-        os.chown(PLACE / "home", UID, UID)
-        shutil.copytree(small_root, PLACE / "root", symlinks=True)
-        site = sysconfig.get_paths()["purelib"]
-        assert Path(click.__file__).is_relative_to(site)
-        binds = {PROJECT: PLACE / "project", Path(site): PLACE / "site"}
-        for name, numbers in DEVICES.items():
-            made = PLACE / name.replace("/", "-")
-            os.mknod(made, 0o20666, os.makedev(*numbers))
-            made.chmod(0o666)
-            binds[made] = Path("/dev", name)
-        given = f"person:300000:{request.param - 1}\n" if request.param > 1 else ""
-        account = f"person:x:{UID}:{UID}::{PLACE}/home:/bin/sh\n"
-        for name, content in (("subuid", given), ("subgid", given), ("passwd", account)):
-            before = Path("/etc/passwd").read_text() if name == "passwd" else ""
-            (PLACE / name).write_text(before + content)
-            Path("/etc", name).touch()
-            binds[PLACE / name] = Path("/etc", name)
-        for source, target in binds.items():
-            mount(source, target, None, MS_BIND)
-            mounted.append(target)
-        yield Person(request.param)
-        wait_until(lambda: not _processes(), 10)
-    finally:
-        for target in reversed(mounted):
-            check(libc.umount2(os.fsencode(target), MNT_DETACH))
-
-
-def _processes() -> list[str]:
-    """What is still there that belongs to the user or to one of its numbers."""
-    found = []
-    for proc in Path("/proc").iterdir():
-        try:
-            if proc.name.isdigit() and proc.stat().st_uid in (UID, *range(300000, 365536)):
-                found.append((proc / "comm").read_text())
-        except OSError:
-            continue
-    return found
+    """The user, and a small root."""
+    with ordinary_user(request.param, root=small_root) as user:
+        yield user
 
 
 def test_the_command_is_root_and_nothing_of_it_is_outside(person: Person) -> None:
@@ -236,9 +137,9 @@ def test_a_kill_of_the_launcher_leaves_nothing(person: Person) -> None:
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **person.options) as process:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
-        assert len(_processes()) > 4
+        assert len(processes()) > 4
         process.kill()
-    wait_until(lambda: not _processes(), 10)
+    wait_until(lambda: not processes(), 10)
 
 
 @pytest.mark.parametrize(
