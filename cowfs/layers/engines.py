@@ -88,7 +88,8 @@ class EngineDirectory(Directory):
         return self._without(entries, marks)
 
     def _without(self, entries: _Entries, marks: _Names) -> Iterator[tuple[bytes, int | None]]:
-        deleted = {name[_PREFIX:] for name in marks if name != ondisk.OCI_OPAQUE}
+        kinds = dict(entries)
+        deleted = {name[_PREFIX:] for name in marks if name != ondisk.OCI_OPAQUE and kinds[name] is not None}
         for name, kind in entries:
             if not name.startswith(ondisk.OCI_WHITEOUT) and name not in deleted:
                 yield name, kind
@@ -104,9 +105,11 @@ class EngineUpperDirectory(EngineDirectory):
     def _without(self, entries: _Entries, marks: _Names) -> Iterator[tuple[bytes, int | None]]:
         kept = dict(entries)
         for mark in marks:
-            del kept[mark]
+            kind = kept.pop(mark)
             name = mark[_PREFIX:]
-            if mark == ondisk.OCI_OPAQUE:
+            if kind is None:
+                pass  # a device .wh..opq, which fuse-overlayfs leaves in an opaque directory: no file .opq was deleted
+            elif mark == ondisk.OCI_OPAQUE:
                 self.layer.marks.set_self(self.path(), ondisk.OPAQUE, b"y")
             elif name not in kept:  # else fuse-overlayfs made NAME again, and was killed before it took the mark away
                 os.mknod(name, stat.S_IFCHR, ondisk.WHITEOUT_RDEV, dir_fd=self.fd)

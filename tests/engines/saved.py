@@ -52,7 +52,7 @@ def whiteouts(names: set[str]) -> set[str]:
 def differences(right: Tree, ours: Tree, *, since: float) -> dict[bytes, str]:
     """How ``ours`` is not ``right``; times are compared where ``right`` has one from before ``since``.
 
-    Where a program mounts, whichever it is, podman compares two mounts, and a directory's time alone is no change to it.
+    Where a program mounts, whichever it is, podman compares two mounts: a directory's time alone is no change to it.
     """
     found = {}
     for path in sorted(right.keys() | ours.keys()):

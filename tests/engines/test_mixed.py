@@ -21,10 +21,9 @@ STEPS = (
     "echo end >> /srv/m/sub/file; rm -r /srv/gone; mkdir /srv/gone; mv /srv/full /srv/old; rm /srv/old/9; echo z >> /c",
 )
 ORDERS = {
-    "kernel to ours": ("kernel", "ours", "kernel", "ours", "kernel"),
-    "ours to kernel": ("ours", "kernel", "ours", "kernel", "ours"),
-    "fuse to ours": ("fuse", "ours", "fuse", "ours", "fuse"),
-    "all in turn": ("fuse", "ours", "kernel", "fuse", "ours"),
+    "kernel": ("kernel", "ours", "kernel", "ours", "kernel"),
+    "fuse": ("fuse", "ours", "fuse", "ours", "fuse"),
+    "all": ("ours", "kernel", "fuse", "kernel", "ours"),
 }
 
 
