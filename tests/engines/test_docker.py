@@ -25,14 +25,14 @@ def test_it_runs_containers(docker: Docker, small: Path) -> None:
     assert docker.docker("info", "--format", "{{.Driver}}").strip() == "fuse-overlayfs"
     docker.docker("import", str(small), "small")
     assert docker.docker("run", "--rm", "small", "cat", "/srv/full/1") == "1\n"
-    docker.docker("run", "--detach", "--name", "c", "small", "sleep", "1000")
-    docker.docker("exec", "c", "sh", "-ec", "rm -r /srv/gone; mv /srv/moved /m; echo x > /new; chmod 700 /srv/full/2")
-    assert sorted(docker.docker("diff", "c").splitlines()) == [
+    docker.docker("run", "--detach", "--name", "one", "small", "sleep", "1000")
+    docker.docker("exec", "one", "sh", "-ec", "rm -r /srv/gone; mv /srv/moved /m; echo x > /new; chmod 700 /srv/full/2")
+    assert sorted(docker.docker("diff", "one").splitlines()) == [
         "A /m", "A /m/file", "A /m/sub", "A /m/sub/file", "A /new", "C /srv", "C /srv/full", "C /srv/full/2",
         "D /srv/gone", "D /srv/moved",
     ]  # fmt: skip
-    docker.docker("commit", "c", "changed")
-    docker.docker("rm", "--force", "c")
+    docker.docker("commit", "one", "changed")
+    docker.docker("rm", "--force", "one")
     assert docker.docker("run", "--rm", "changed", "sh", "-c", "ls /srv; cat /m/sub/file /new") == (
         "deep\nfull\nsrv/moved/sub/file\nx\n"
     )
