@@ -313,6 +313,19 @@ class _Loop:
             heapq.heappop(self._timers)
         return max(0, self._timers[0].time - monotonic()) * 1000 if self._timers else None
 
+    def napper(self, descriptor: int) -> Callable[[], bool]:
+        poll = select.poll()
+        for number in (self._ear, descriptor):
+            poll.register(number, select.POLLIN)
+
+        def nap() -> bool:
+            if self._ready or self._done or self._readers or self.signals or self.is_ending:
+                return False
+            found = poll.poll(self._patience())
+            return len(found) == 1 and found[0][0] == descriptor
+
+        return nap
+
     def watch(self, descriptor: int) -> None:
         assert descriptor not in self._readers
         self._readers[descriptor] = self.current
@@ -400,6 +413,14 @@ def current_task() -> Task:
 def current_trio_token() -> object:
     """Whatever stands for the loop."""
     return _loop
+
+
+def napper(descriptor: int) -> Callable[[], bool]:
+    """Not trio's: a function that sleeps until ``descriptor`` can be read, without giving the turn to others.
+
+    Which saves a turn of the loop after a sleep. It answers True then, and False where others have something to do.
+    """
+    return _loop.napper(descriptor)
 
 
 async def wait_readable(descriptor: int) -> None:

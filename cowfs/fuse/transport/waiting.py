@@ -1,4 +1,4 @@
-"""Waiting for the next request: look a few dozen times before going to sleep.
+"""Waiting for the next request: look a few dozen times before going to sleep, and sleep there and then.
 
 pyfuse3 goes once through the scheduler and epoll for each request; while a program waits for one answer after the
 other, the next request is there a few microseconds later. The looks are bounded, so an idle mount costs nothing.
@@ -30,10 +30,13 @@ def _waiter(
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     look = poll.poll
+    nap: Callable[[], bool] | None = None
     turns = 0
 
     async def readable() -> bool:
-        nonlocal turns
+        nonlocal nap, turns
+        if nap is None:
+            nap = getattr(schedule.loop, "napper", _never)(descriptor)
         turns += 1
         if turns >= _TURNS or is_busy():
             turns = 0
@@ -43,7 +46,14 @@ def _waiter(
             for _ in range(_LOOKS):
                 if look(0):
                     return True
+            if nap():
+                return True
             if not await sleep():
                 return False
 
     return readable
+
+
+def _never(descriptor: int) -> Callable[[], bool]:
+    """trio sleeps by itself only."""
+    return lambda: False
