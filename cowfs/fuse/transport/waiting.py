@@ -8,13 +8,16 @@ pyfuse3 finds ``_wait_fuse_readable`` in its module at each call, which its own 
 
 import select
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any, Final
 
 import pyfuse3
 
 from cowfs.fuse import schedule
 
-_LOOKS: Final = 60
+_LOOKS: Final = 60  # some 40 microseconds
+_MANY_LOOKS: Final = 400
+_SHORT: Final = 300e-6  # seconds: a sleep that _MANY_LOOKS would have spared
 _TURNS: Final = 64  # requests in a row before other tasks get their turn: signals, work that came back from threads
 
 
@@ -31,10 +34,10 @@ def _waiter(
     poll.register(descriptor, select.POLLIN)
     look = poll.poll
     nap: Callable[[], bool] | None = None
-    turns = 0
+    turns, looks = 0, _LOOKS
 
     async def readable() -> bool:
-        nonlocal nap, turns
+        nonlocal nap, turns, looks
         if nap is None:
             nap = getattr(schedule.loop, "napper", _never)(descriptor)
         turns += 1
@@ -43,13 +46,16 @@ def _waiter(
             await schedule.loop.lowlevel.checkpoint()
         while True:
             # Nothing may run between the look that finds a request and the read: another task would take it away.
-            for _ in range(_LOOKS):
+            for _ in range(looks):
                 if look(0):
                     return True
-            if nap():
-                return True
-            if not await sleep():
+            begin = monotonic()
+            is_there = nap()
+            if not is_there and not await sleep():
                 return False
+            looks = _MANY_LOOKS if monotonic() - begin < _SHORT else _LOOKS
+            if is_there:
+                return True
 
     return readable
 
