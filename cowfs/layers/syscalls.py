@@ -125,12 +125,15 @@ class _Timespec(ctypes.Structure):
     _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
 
 
-def set_times(path: bytes, atime_ns: int | None, mtime_ns: int | None, *, follow: bool) -> None:
-    """utimensat(2) in nanoseconds since the epoch; None leaves a time as it is."""
+def set_times(file: bytes | int, atime_ns: int | None, mtime_ns: int | None, *, follow: bool) -> None:
+    """utimensat(2) of a path, or futimens(3), in nanoseconds since the epoch; None leaves a time as it is."""
     times = (_Timespec * 2)()
     for slot, value in zip(times, (atime_ns, mtime_ns), strict=True):
         slot.tv_sec, slot.tv_nsec = (0, UTIME_OMIT) if value is None else divmod(value, 1_000_000_000)
-    _check(_libc.utimensat(AT_FDCWD, path, times, 0 if follow else AT_SYMLINK_NOFOLLOW))
+    if isinstance(file, int):
+        _check(_libc.futimens(file, times))
+    else:
+        _check(_libc.utimensat(AT_FDCWD, file, times, 0 if follow else AT_SYMLINK_NOFOLLOW))
 
 
 def fallocate(descriptor: int, mode: int, offset: int, length: int) -> None:

@@ -66,7 +66,6 @@ class Attributes(Rename):
         if changes.atime_ns is not None and changes.mtime_ns is not None:
             os.utime(path, ns=(changes.atime_ns, changes.mtime_ns), follow_symlinks=follow)
         elif changes.atime_ns is not None or changes.mtime_ns is not None:
-            path, follow = self.operand(node)
             syscalls.set_times(path, changes.atime_ns, changes.mtime_ns, follow=follow)
         self.attributes_changed(node)
 
