@@ -34,6 +34,7 @@ PREFIX: Final = b"user.cowfs."
 LAYER: Final = PREFIX + b"layer"
 HIDES: Final = PREFIX + b"hides"
 ORIGIN: Final = PREFIX + b"origin"
+_COMMAND: Final = 4096  # bytes of it: an attribute holds 64 KiB, an image's history what it likes
 
 
 class Labelled(Overlay):
@@ -144,5 +145,6 @@ def _is(row: "Row", original: os.stat_result) -> bool:
 def _words(layer: LayerInfo, last: bytes | None = None) -> bytes:
     """One line about a layer; its command at the end, unless there is something else to say."""
     short = layer.diff_id.removeprefix("sha256:")[:12] or "-"
-    last = os.fsencode(layer.created_by or layer.directory) if last is None else last
+    if last is None:
+        last = os.fsencode(layer.created_by or layer.directory).replace(b"\n", b" ")[:_COMMAND]
     return b"%d %s %s" % (layer.number, short.encode(), last)
