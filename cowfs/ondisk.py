@@ -73,6 +73,7 @@ RUN_APPLIED: Final = "applied"  # what cowdiff apply did to the base, to be take
 RUN_MERGED: Final = "merged"  # the mount point, inside the launcher's own mount namespace
 
 # --- live mounts ------------------------------------------------------------------------------------------
+ENGINE_SOURCE: Final = "cowfs-overlay"  # what /proc/mounts says of a mount that a container engine asked for
 MOUNTS: Final = "/run/cowfs"  # a file per live mount, named by the minor number of its device; gone with it
 JOURNAL_ENV: Final = "COWFS_JOURNAL"  # "no": mounts that an engine asks for keep none
 TRANSPORT_ENV: Final = "COWFS_TRANSPORT"  # how requests travel, where no option says (cowfs.fuse.transport)

@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple, NoReturn
 from cowfs import __version__
 from cowfs.cli.mountwords import EXEC, SWITCHES, absolute, split, unescaped
 from cowfs.errors import CowfsError, UsageError
-from cowfs.ondisk import OVERRIDE_SECURITY, OVERRIDE_USER, TRANSPORT_ENV
+from cowfs.ondisk import ENGINE_SOURCE, OVERRIDE_SECURITY, OVERRIDE_USER, TRANSPORT_ENV
 from cowfs.options import EngineOptions, IdRanges, MountOptions
 
-PROGRAM: Final = "cowfs-overlay"
+PROGRAM: Final = ENGINE_SOURCE
 _FAILED: Final = 1
 _AT_MOST: Final = 1.0  # seconds: who wants names forgotten that soon has lowers that change
 

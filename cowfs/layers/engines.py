@@ -49,10 +49,11 @@ class EngineMarks(Marks):
 
     def of_directory(self, path: bytes) -> DirectoryMarks:
         """As ``Marks.of_directory``; opaque by any of the names."""
-        marks = super().of_directory(path)
+        names = self.names(path, follow=True)
+        marks = self._among(names, path)
         if marks.opaque or marks.has_xattr_whiteouts:
             return marks
-        for name in self.names(path, follow=True):
+        for name in names:
             if name in _OPAQUE and get_optional(path, name, follow=True) == b"y":
                 return DirectoryMarks(True, False, marks.impure, marks.redirect)
         return marks

@@ -79,16 +79,19 @@ class Marks:
 
     def of_directory(self, path: bytes) -> DirectoryMarks:
         """Read the marks of a directory: one system call where it has none."""
-        found = [name for name in self.names(path, follow=True) if name.startswith(self.prefix)]
+        return self._among(self.names(path, follow=True), path)
+
+    def _among(self, names: list[bytes], path: bytes) -> DirectoryMarks:
+        found = [name for name in names if name.startswith(self.prefix)]
         if not found:
             return NO_MARKS
-        names = {name[len(self.prefix) :] for name in found}
-        opaque = os.getxattr(path, self.prefix + ondisk.OPAQUE) if ondisk.OPAQUE in names else None
-        redirect = os.getxattr(path, self.prefix + ondisk.REDIRECT) if ondisk.REDIRECT in names else None
+        marks = {name[len(self.prefix) :] for name in found}
+        opaque = os.getxattr(path, self.prefix + ondisk.OPAQUE) if ondisk.OPAQUE in marks else None
+        redirect = os.getxattr(path, self.prefix + ondisk.REDIRECT) if ondisk.REDIRECT in marks else None
         return DirectoryMarks(
             opaque=opaque == b"y",
             has_xattr_whiteouts=opaque == b"x",
-            impure=ondisk.IMPURE in names,
+            impure=ondisk.IMPURE in marks,
             redirect=redirect,
         )
 

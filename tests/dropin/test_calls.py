@@ -13,6 +13,8 @@ import pytest
 
 from tests.dropin.conftest import OURS, TOP, call
 
+COWFS = [sys.executable, "-c", "from cowfs.cli.main import main; main()"]
+
 
 def servers(mountpoint: Path) -> list[int]:
     """The processes whose command line names a mount point."""
@@ -112,6 +114,33 @@ def test_a_mount_that_follows_at_once_stays(scene):
     time.sleep(0.2)  # an end that takes somebody else's mount along would have come
     assert len(os.listdir(container.merged)) == 11
     assert os.path.ismount(container.merged)
+
+
+def test_the_mounts_of_containers_are_listed_and_not_ended_with_all_others(scene):
+    container = scene()
+    container.lower("base")
+    container.mount("cowfs-overlay")
+    listed = subprocess.run([*COWFS, "mounts"], capture_output=True, text=True, timeout=60).stdout
+    assert any(line.split()[:2] == [os.fspath(container.merged), "cowfs-overlay"] for line in listed.splitlines())
+    assert subprocess.run([*COWFS, "umount", "--all"], timeout=60).returncode == 0
+    assert os.path.ismount(container.merged)
+
+
+def test_acls_can_be_off(scene):
+    container = scene()
+    (container.lower("base") / "file").touch()
+    container.mount("cowfs-overlay", "noacl")
+    (container.merged / "file").chmod(0o600)
+    assert oct((container.merged / "file").stat().st_mode) == "0o100600"
+
+
+def test_layers_that_change_are_followed_where_a_timeout_says_so(scene):
+    container = scene()
+    base = container.lower("base")
+    container.mount("cowfs-overlay", "timeout=0")
+    assert os.listdir(container.merged) == []
+    (base / "new").touch()
+    assert gone(lambda: os.listdir(container.merged) != ["new"])
 
 
 @pytest.mark.parametrize(
