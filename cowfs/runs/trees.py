@@ -134,6 +134,10 @@ class Tree:
         finally:
             self._overlay.release(handle)
 
+    def lower_of(self, node: Node) -> int | None:
+        """Which of the lowers a file is of: the top one is 1; None for what is in none."""
+        return node.lower[0].layer.index if node.lower is not None else None
+
     def handle(self, node: Node) -> Handle | None:
         """The file handle that a copy of this file carries as its origin; None where there are no handles."""
         if node.lower is None:

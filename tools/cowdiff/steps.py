@@ -18,14 +18,12 @@ from cowdiff.summary import Row, sizes
 from cowfs.journal.history import by_process
 from cowfs.journal.reader import Change as Recorded
 from cowfs.journal.reader import Process, Reader
-from cowfs.model import Base, Built, LayerInfo, shown_layers
-from cowfs.runs.below import Below
+from cowfs.model import Base, Built, Kind, LayerInfo, shown_layers
+from cowfs.runs.below import Below, Held
 from cowfs.runs.changes import Change
 from cowfs.runs.pairs import pairs
 from cowfs.runs.scan import scan
 from cowfs.runs.trees import Tree, base_of
-from cowfs.views.survey import Survey
-from cowfs.views.waste import Waste
 
 LARGEST: Final = 5  # paths of a step that are named
 _LINE: Final = re.compile(r"(?:\|\d+ .*? )?/bin/sh -c (#\(nop\))?(.*)", re.DOTALL)
@@ -55,48 +53,49 @@ class Wanted(NamedTuple):
 def steps(base: Base, wanted: Wanted) -> Iterator[Step]:
     """The steps of an image, the first one first. ``base`` has every layer. Raises StoreError."""
     layers = {layer.number: layer for layer in base.layers}
-    shadows = {} if wanted.path else _shadows(base)
     with TemporaryDirectory(prefix="cowdiff-") as nothing:
         for number, line in enumerate(base.steps, 1):
             layer = None if line.layer is None else layers.get(line.layer)
             step = Step(number, line.created_by, layer)
             if layer is not None and not layer.empty:
-                _fill(step, _run(base, layer, Path(nothing)), layer, wanted)
-                step.shadows = shadows.get(layer.number, Counter())
+                _fill(step, base, layer, Path(nothing), wanted)
             yield step
 
 
-def _run(base: Base, layer: LayerInfo, nothing: Path) -> Built:
-    """The layer over those below it; the lowest one is over a directory that has nothing in it."""
-    below = shown_layers([one for one in base.layers if one.number < layer.number])
+def _fill(step: Step, base: Base, layer: LayerInfo, nothing: Path, wanted: Wanted) -> None:
+    """The layer as the upper of a run over those below it; the lowest one is over a directory with nothing in it."""
+    below = list(shown_layers([one for one in base.layers if one.number < layer.number]))
     lowers = tuple(one.directory for one in reversed(below)) or (nothing,)
-    return Built(
-        f"{layer.number:012x}",
-        layer.directory.parent,
-        base.source,
-        lowers,
-        (),
-        tree=layer.directory,
-        engines=layer.foreign,
+    run = Built(
+        f"{layer.number:012x}", layer.directory, base.source, lowers, (), tree=layer.directory, engines=layer.foreign
     )
-
-
-def _fill(step: Step, run: Built, layer: LayerInfo, wanted: Wanted) -> None:
     with base_of(run) as before:
         changes = list(_all_differ(run, before)) if layer.opaque else scan(run, before, measure=True)
-        below = Below(before, changes)
-        for change in changes:
-            step.sums.add(change, below.held(change))
-        sized = ((sum(sizes(change)), change) for change in changes)
-        step.largest = [one for one in heapq.nlargest(LARGEST, sized, key=itemgetter(0)) if one[0]]
+        _count(step, changes, before, below)
         if wanted.path is not None:
+            gone = Below(before, changes)
             step.changes = [change for change in changes if wanted.path(change)]
-            step.changes += [one for change in changes for one in below.changes(change) if wanted.path(one)]
+            step.changes += [one for change in changes for one in gone.changes(change) if wanted.path(one)]
             if not step.changes:
                 return
     reader = wanted.journal(layer)
     if reader is not None:
         step.recorded = [*reader.more(), *reader.still_open()]
+
+
+def _count(step: Step, changes: list[Change], before: Tree, below: list[LayerInfo]) -> None:
+    gone, hidden = Below(before, changes), _Hidden(before, below)
+    for change in changes:
+        hidden.add(change)
+        entries = size = 0
+        for one in gone.changes(change):
+            hidden.add(one)
+            entries += 1
+            size += one.before.size if one.before is not None and one.before.kind is Kind.FILE else 0
+        step.sums.add(change, Held(entries, size) if entries else None)
+    sized = ((sum(sizes(change)), change) for change in changes)
+    step.largest = [one for one in heapq.nlargest(LARGEST, sized, key=itemgetter(0)) if one[0]]
+    step.shadows = hidden.bytes
 
 
 def _all_differ(run: Built, before: Tree) -> Iterator[Change]:
@@ -105,16 +104,26 @@ def _all_differ(run: Built, before: Tree) -> Iterator[Change]:
         yield from pairs(before, after)
 
 
-def _shadows(base: Base) -> dict[int, Counter[int]]:
-    """By the layer that hides them, the bytes of files of each layer that no one can see."""
-    found: dict[int, Counter[int]] = {}
-    survey = Survey(base)
-    try:
-        for wasted in Waste().of(survey):
-            found.setdefault(wasted.hidden_by.number, Counter())[wasted.layer.number] += wasted.size
-    finally:
-        survey.close()
-    return found
+class _Hidden:
+    """Bytes of files that a step hides, by the layers that have them. A file counts where all its names are hidden."""
+
+    def __init__(self, before: Tree, below: list[LayerInfo]) -> None:
+        self._before = before
+        self._numbers = [layer.number for layer in reversed(below)]  # as the lowers of the run are, the top one first
+        self._names: Counter[int] = Counter()
+        self.bytes: Counter[int] = Counter()
+
+    def add(self, change: Change) -> None:
+        """One more change."""
+        if change.before is None or change.before.kind is not Kind.FILE or not change.before.size:
+            return
+        node = self._before.walk(change.before_path or change.path)
+        place = None if node is None else self._before.lower_of(node)
+        if node is None or place is None:
+            return
+        self._names[node.number] += 1
+        if self._names[node.number] == change.before.nlink:
+            self.bytes[self._numbers[place - 1]] += change.before.size
 
 
 def instruction(created_by: str) -> str:
