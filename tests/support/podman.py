@@ -94,6 +94,7 @@ class Engine:
     @property
     def environment(self) -> dict[str, str]:
         ours = {"CONTAINERS_CONF": str(self._containers), "CONTAINERS_STORAGE_CONF": str(self._storage)}
+        ours["COWFS_ROOT"] = str(self.place / "cowfs")  # where journals of builds are kept
         return {**os.environ, "TMPDIR": str(self.place), **self.more.get("env", {}), **ours}
 
     def run(self, *command: str, **more: Any) -> subprocess.CompletedProcess[str]:
