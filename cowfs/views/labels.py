@@ -24,7 +24,6 @@ from cowfs.model import LayerInfo, shown_layers
 from cowfs.options import MountOptions
 from cowfs.overlay import DirNode, Node, Overlay
 from cowfs.overlay.parts import error, open_lower
-from cowfs.rules.explain import Effect
 from cowfs.state.nodes import Place
 
 if TYPE_CHECKING:
@@ -112,6 +111,8 @@ class Labelled(Overlay):
         if not self.marks.get(path, ondisk.ORIGIN):
             return None
         if node.is_dir:
+            from cowfs.rules.explain import Effect  # asked for more rarely than mounted
+
             return next((row for row in found.rows if row.verdict.effect is Effect.MERGES), None)
         original = self.origin_of(directory, name)
         if original is None:

@@ -253,3 +253,15 @@ def test_the_host_as_base(cowrun: Any, tmp_path: Path) -> None:
     (run,) = cowrun.runs
     assert run.host
     assert (run.upper / str(marker).lstrip("/")).read_text() == "inside\n"
+
+
+def test_no_attribute_of_ours_is_seen_inside(cowrun: Any) -> None:
+    """Which layer a file is of says a mount for looking at an image, and nothing else."""
+    script = (
+        "import os; open('/etc/mine', 'w').close(); os.chmod('/etc/passwd', 0o600)\n"
+        "names = [name for path in ('/', '/etc/passwd', '/etc/mine') for name in os.listxattr(path)]\n"
+        "print([name for name in names if 'cowfs' in name or 'overlay' in name])\n"
+        "os.setxattr('/etc/mine', 'user.cowfs.layer', b'1'); print(os.getxattr('/etc/mine', 'user.cowfs.layer'))"
+    )
+    result = cowrun.run("@host", "/usr/bin/python3", "-c", script)
+    assert (result.stdout, result.returncode) == ("[]\nb'1'\n", 0), result
