@@ -101,9 +101,9 @@ class EngineOverlay(Overlay):
         return fresh
 
     def attr(self, node: Node) -> Attr:
-        """As ``Overlay.attr``; names of one lower file have one number, which goes in ``rdev`` (no file has one)."""
+        """As ``Overlay.attr``; names of one lower file have one number, in ``rdev`` where that says nothing."""
         attr = super().attr(node)
-        if self.shows_links and self.may_part(node):
+        if self.shows_links and self.may_part(node) and not (stat.S_ISCHR(node.kind) or stat.S_ISBLK(node.kind)):
             return attr._replace(rdev=self._same[node.number])
         return attr
 

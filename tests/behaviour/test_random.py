@@ -21,3 +21,15 @@ def test_random_operations(who: str, seed: int, tmp_path: Path) -> None:
         episode(base, f"ci.{seed}", 250 if who == "core" else 100, names, unable)
     except Found as found:
         pytest.fail(as_test(smallest(base, found, names)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_operations_as_the_kernel_does_them_for_engines(seed: int, tmp_path: Path) -> None:
+    base, names = os.fsencode(tmp_path), ("overlayfs-default", "engine")
+    unable = {"removexattr", "setxattr"}  # where they fail, overlayfs has copied up all the same
+    if LEVERS_OFF:
+        unable |= {"slot_allocate", "umask"}
+    try:
+        episode(base, f"engines.{seed}", 100, names, unable)
+    except Found as found:
+        pytest.fail(as_test(smallest(base, found, names)))

@@ -82,10 +82,10 @@ int fuse_reply_open(fuse_req_t req, const struct fuse_file_info *fi)
 }
 
 /* Nodes that are names of one file are to have its number: pyfuse3 has one field for the node's and the file's, so the
- * latter comes as the number of a device, which a file or symbolic link has none of. */
+ * latter comes as the number of a device, where there is none: of all but devices. */
 static int shares(const struct stat *st)
 {
-    return st->st_rdev && (S_ISREG(st->st_mode) || S_ISLNK(st->st_mode));
+    return st->st_rdev && !S_ISCHR(st->st_mode) && !S_ISBLK(st->st_mode);
 }
 
 static struct stat shared(const struct stat *st)

@@ -75,7 +75,7 @@ class Library:
         self._library.cowfs_close_later(_INT(descriptor))
 
     def share_numbers(self) -> None:
-        """Show a file's or link's ``st_rdev``, where it has one, as its number. Before pyfuse3.init."""
+        """Show ``st_rdev`` of what is no device, where it has one, as its number. Before pyfuse3.init."""
         self._library.cowfs_share_numbers()
 
     def wait_for_threads(self) -> None:
