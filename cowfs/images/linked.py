@@ -9,12 +9,13 @@ A layer has no index and no redirects, so these names must be in it, as hard lin
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from cowfs import ondisk
 from cowfs.layers.directory import Directory, Layer
 from cowfs.overlay import DirNode, Node, Overlay
-from cowfs.overlay.parts import read_partial
+from cowfs.overlay.parts import origin_name, read_partial
 
 Identity = tuple[int, int]  # device and inode
 
@@ -86,14 +87,12 @@ class Linked:
         """Fill ``_instead``; return the files of the base of which the upper lacks names."""
         root = os.open(index, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         directory = Layer(root, 1, self._after.marks, self._after.cache).root
+        copies = [name for name, kind in list(directory.list()) if kind not in (None, stat.S_IFDIR)]
+        found = {name: at[1] for name in copies if (at := self._before.origin_of(directory, name)) is not None}
+        if len(found) < len(copies):  # only root of the machine may open a file by its handle
+            found |= self._by_handle({name for name in copies if name not in found})
         missing = set()
-        for name, kind in list(directory.list()):
-            if kind is None or kind == stat.S_IFDIR:
-                continue
-            found = self._before.origin_of(directory, name)
-            if found is None:
-                continue
-            origin = found[1]
+        for name, origin in found.items():
             original = (origin.st_dev, origin.st_ino)
             self._instead[original] = self._node(directory, name)
             status = directory.stat(name)
@@ -101,6 +100,17 @@ class Linked:
             if names > status.st_nlink - 1:  # one of its links is the index's
                 missing.add(original)
         return missing
+
+    def _by_handle(self, names: set[bytes]) -> dict[bytes, os.stat_result]:
+        """The files of the base that are called so in an index, by a look at each."""
+        found = {}
+        for _, _, node in self._files():
+            status = self._before.status(node)
+            if status.st_nlink + node.links_diff > 1 and node.lower is not None:
+                name = origin_name(node.lower)
+                if name in names:
+                    found[name] = status
+        return found
 
     def _node(self, directory: Directory, name: bytes) -> Node:
         status = directory.stat(name)
@@ -118,6 +128,13 @@ class Linked:
 
     def _search(self, missing: set[Identity]) -> None:
         """The whole base, as nothing tells the names of a file."""
+        for path, name, node in self._files():
+            found = identity(self._before, node)
+            if found in missing and self._still_shows(path + name, found):
+                self._want(path, name)
+
+    def _files(self) -> Iterator[tuple[bytes, bytes, Node]]:
+        """All names of the base but those of directories: directory, name, and the node, until the next."""
         assert isinstance(self._before.root, DirNode)
         waiting = [(b"", self._before.root)]
         while waiting:
@@ -127,9 +144,7 @@ class Linked:
                 if isinstance(node, DirNode):
                     waiting.append((path + name + b"/", node))
                 elif node is not None:
-                    found = identity(self._before, node)
-                    if found in missing and self._still_shows(path + name, found):
-                        self._want(path, name)
+                    yield path, name, node
                     self._before.drop_unused(node)
 
     def _still_shows(self, path: bytes, found: Identity) -> bool:

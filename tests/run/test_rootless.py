@@ -41,6 +41,107 @@ def test_the_command_is_root_and_nothing_of_it_is_outside(person: Person) -> Non
     assert list((person.store / "runs").iterdir()) == []
 
 
+CHANGES = """
+echo more >>/srv/h2; mv /root /home; chmod 700 /bin; rm /bin/seq; ln /srv/h /srv/h4
+echo new >/etc/new; rm -r /tmp; mkdir /tmp; echo t >/tmp/t
+"""
+SHOWN = """\
+m /bin/ (mode 0755 -> 0700)
+D /bin/seq
+A /etc/new
+R /home/ (from /root)
+M /srv/h (hard link of /srv/h2)
+M /srv/h2
+M /srv/h3 (hard link of /srv/h2)
+A /srv/h4 (hard link of /srv/h2)
+A /tmp/t
+"""
+
+
+def test_what_a_run_did_is_shown_and_given_back(person: Person) -> None:
+    """By every command of cowdiff, with the marks of an ordinary user."""
+    (PLACE / "root/srv/h").write_text("1\n")
+    for name in ("h2", "h3"):
+        (PLACE / "root/srv" / name).hardlink_to(PLACE / "root/srv/h")
+    person.inside(CHANGES)
+
+    def cowdiff(*arguments: str, status: int = 0) -> str:
+        done = person.run("cowdiff", *arguments)
+        assert done.returncode == status, done
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    home = PLACE / "home"
+    owners = "m /tmp/ (owner 65534:65534 -> 0:0)"  # the small root belongs to nobody that exists inside
+    assert set(cowdiff("show", "last").splitlines()) - {owners} == set(SHOWN.splitlines())
+    assert "+more" in cowdiff("text", "last")
+    for name in ("h", "h2", "h3", "h4"):
+        assert cowdiff("cat", "last", f"/srv/{name}") == "1\nmore\n"
+    cowdiff("cp", "last:/srv/h3", f"{home}/copy")
+    assert (home / "copy").read_text() == "1\nmore\n"
+    for command in ("who", "log", "list"):
+        assert cowdiff(command, *(["last"] if command != "list" else []))
+    assert "sh" in cowdiff("blame", "last", "/etc/new")
+    assert "/etc/new" in cowdiff("why", "last", "/etc/new")
+    for kind in ("tar", "layer"):
+        cowdiff("export", "last", f"{kind}:{home}/{kind}")
+        with tarfile.open(home / kind) as archive:
+            names = {f"srv/{name}" for name in ("h", "h2", "h3", "h4")}
+            assert names <= {name.removeprefix("./") for name in archive.getnames()}
+            assert {archive.extractfile(name).read() for name in names} == {b"1\nmore\n"}  # type: ignore[union-attr]
+            assert any("home" in name for name in archive.getnames())
+    cowdiff("export", "last", f"overlay:{home}/overlay")
+    assert os.getxattr(home / "overlay/home", "user.overlay.redirect") == b"root"
+    cowdiff("report", "last", "-o", f"{home}/page.html")
+    cowdiff("rerun", "last")
+    assert cowdiff("diff", "last", person.run("cowrun", "ps", "-aq").stdout.split()[-1]) == ""
+    assert person.inside("cat /srv/h3; test ! -e /root", "--from", "last") == "1\nmore\n"
+    assert "needs root" in person.run("cowdiff", "mount", "last", str(home)).stderr
+    cowdiff("pin", "last")
+    cowdiff("unpin", "last")
+    cowdiff("rm", "last")
+
+
+def test_a_run_is_applied_and_taken_back(person: Person) -> None:
+    """To a directory of the user's own."""
+    mine = PLACE / "home" / "mine"
+    shutil.copytree(PLACE / "root", mine, symlinks=True)
+    (mine / "srv/h").write_text("1\n")
+    (mine / "srv/h2").hardlink_to(mine / "srv/h")
+    for path in (mine, *mine.rglob("*")):
+        os.chown(path, UID, UID, follow_symlinks=False)
+    before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
+    script = "echo more >>/srv/h2; mv /root /home; rm /bin/seq; echo new >/etc/new"
+    assert person.run("cowrun", f"dir:{mine}", "sh", "-c", script).returncode == 0
+    done = person.run("cowdiff", "apply", "--yes", "last")
+    assert done.returncode == 0, done
+    assert (mine / "srv/h").read_text() == "1\nmore\n"
+    assert (mine / "srv/h").samefile(mine / "srv/h2")
+    assert (mine / "home").is_dir()
+    assert not (mine / "root").exists()
+    assert (mine / "etc/new").stat().st_uid == UID
+    done = person.run("cowdiff", "undo", "last")
+    assert done.returncode == 0, done
+    assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
+    assert (mine / "root").is_dir()
+
+
+def test_a_run_becomes_an_image(person: Person, small_root: Path) -> None:
+    base = io.BytesIO()
+    with tarfile.open(fileobj=base, mode="w") as archive:
+        archive.add(small_root, ".")
+    (PLACE / "layout").mkdir()
+    image = Layout(PLACE / "layout").image(base.getvalue())
+    done = person.run(
+        "cowrun", image, "sh", "-c", "echo x >/etc/new; mv /root /home; rm -r /tmp; mkdir /tmp; rm /bin/seq"
+    )
+    assert done.returncode == 0, done
+    done = person.run("cowdiff", "commit", "last", "made:1")
+    assert done.returncode == 0, done
+    done = person.run("cowrun", "made:1", "sh", "-c", "cat /etc/new; test -d /home -a ! -e /root -a ! -e /bin/seq")
+    assert (done.returncode, done.stdout) == (0, "x\n"), done
+
+
 def test_other_users_and_their_files(person: Person) -> None:
     script = "echo x > /tmp/f; stat -c %u /tmp/f; id -G"
     done = person.run("cowrun", "-u", "app", f"dir:{PLACE}/root", "sh", "-c", f"chmod 1777 /tmp; {script}")
