@@ -58,6 +58,9 @@ _setattr: Final = _plain_waiting(Operations.setattr)
 _open: Final = _plain_waiting(Operations.open)
 _write: Final = _plain_waiting(Operations.write)
 
+_ATTRIBUTES: Final = int(Op.ATTRIBUTES)  # a plain number is packed faster
+_CREATE: Final = int(Op.CREATE)
+_CLOSE: Final = int(Op.CLOSE)
 _TICK_NS: Final = 20_000_000  # two writes closer than this may leave the same mtime (older kernels, 100 Hz)
 
 
@@ -91,8 +94,10 @@ class Journaled(Operations):
         self._each_write = each_write
         self._people = Processes(journal.append)
         self._places: dict[DirNode, int] = {}
+        self._numbered = cast(dict[object, int], self._places)  # the same, for whoever does not know what a node is
         self._place_count = 0
         self._writers: dict[int, _Writer] = {}
+        self._judged = 0  # of these, those whose files had times before
         self._depth = len(overlay.lowers) + 1
 
     def end(self) -> None:
@@ -187,7 +192,7 @@ class Journaled(Operations):
     ) -> EntryAttributes:
         node = self._table[inode]
         layer = self._layer_of(node)
-        writers = self._writers_of(node) if node.handles else ()
+        writers = self._writers_of(node) if self._judged and node.handles else ()
         if writers:
             before = self.overlay.status(node)
             for writer in writers:
@@ -195,8 +200,8 @@ class Journaled(Operations):
         reply = await _setattr(self, inode, attr, fields, fh, ctx)
         for writer in writers:
             writer.mtime_ns, writer.size = reply.st_mtime_ns, reply.st_size
-        if not node.orphan:
-            self._note(ctx, Op.ATTRIBUTES, layer, node.parent, node.name, _attributes(attr, fields))
+        if node.parent is not None or not node.orphan:
+            self._note(ctx, _ATTRIBUTES, layer, node.parent, node.name, _attributes(attr, fields))
         return reply
 
     def _writers_of(self, node: Node) -> list[_Writer]:
@@ -239,6 +244,7 @@ class Journaled(Operations):
             rest = records.OPENED.pack(info.fh, before.st_size)
             number = 0 if node.orphan else self._note(ctx, Op.OPEN, layer, node.parent, node.name, rest)
             self._writers[info.fh] = _Writer(number, self._people.process_of(ctx.pid), layer, before)
+            self._judged += 1
         return info
 
     @immediate
@@ -247,7 +253,7 @@ class Journaled(Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         info, entry = _create(self, parent, name, mode, flags, ctx)
         rest = records.CREATED.pack(entry.st_mode, info.fh)
-        number = self._note(ctx, Op.CREATE, NO_LAYER, self._table[parent], name, rest)
+        number = self._note(ctx, _CREATE, NO_LAYER, self._table[parent], name, rest)
         if flags & os.O_ACCMODE:
             self._writers[info.fh] = _Writer(number, self._people.process_of(ctx.pid), NO_LAYER, None)
         return info, entry
@@ -276,13 +282,14 @@ class Journaled(Operations):
         now = os.fstat(handle.fd)
         changed = writer.changed or writer.bytes or now.st_size != writer.size
         if writer.mtime_ns is not None:
+            self._judged -= 1
             changed = handle.on_upper and (changed or now.st_mtime_ns != writer.mtime_ns)
             changed = changed and bool(now.st_size or writer.size)
         elif not changed:
             return  # it made an empty file, and that is known
         written = writer.bytes or (records.UNKNOWN if changed else 0)
         rest = records.CLOSED.pack(handle.fd, writer.size, now.st_size, written)
-        self._note_handle(Op.CLOSE, writer.layer, writer, handle.node, rest)
+        self._note_handle(_CLOSE, writer.layer, writer, handle.node, rest)
 
     # --- recording ----------------------------------------------------------------------------------------
 
@@ -291,14 +298,15 @@ class Journaled(Operations):
             self._note(ctx, op, layer, node.parent, node.name, rest)
 
     def _note(
-        self, ctx: RequestContext, op: Op, layer: int, directory: Node | None, name: bytes, rest: bytes = b""
+        self, ctx: RequestContext, op: int, layer: int, directory: Node | None, name: bytes, rest: bytes = b""
     ) -> int:
         """Record a change of a name in a directory, None for the root itself: the number of the process."""
         process = self._people.number_of(ctx.pid, ctx.uid, ctx.gid)
-        self.journal.change(op, layer, process, self._place(directory or self.overlay.root), name, rest)
+        place = self._numbered.get(directory) or self._place(directory or self.overlay.root)
+        self.journal.change(op, layer, process, place, name, rest)
         return process
 
-    def _note_handle(self, op: Op, layer: int, writer: _Writer, node: Node, rest: bytes) -> None:
+    def _note_handle(self, op: int, layer: int, writer: _Writer, node: Node, rest: bytes) -> None:
         """Record a change by a handle; a file without a name is in no directory."""
         process = writer.number if writer.process is None else writer.process.number
         if node.parent is None:
@@ -332,6 +340,8 @@ class Journaled(Operations):
         """Which layer has what a node shows: its number from the bottom, from 1."""
         if node is None:
             return NO_LAYER
+        if node.upper is not None and node.data is None:  # as most that change
+            return UPPER
         if isinstance(node, DirNode):
             index = node.parts[0].layer.index if node.parts else 0
         else:

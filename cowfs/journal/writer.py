@@ -100,9 +100,8 @@ class Journal:
         since = (now - self._began) // 1000
         if not 0 <= since <= _LATEST:  # the clock was set
             since = 0 if since < 0 else _LATEST
-        waiting.append(
-            _pack(_HEAD + len(name) + len(rest), op, layer, since, process, directory, len(name)) + name + rest
-        )
+        size = len(name)
+        waiting.append(_pack(_HEAD + size + len(rest), op, layer, since, process, directory, size) + name + rest)
         if len(waiting) >= BATCH:
             self.flush()
 
