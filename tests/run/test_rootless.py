@@ -6,6 +6,7 @@ namespace, and nothing of the machine is changed. Once with 65,536 numbers and o
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
