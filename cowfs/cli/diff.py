@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.option("--text", is_flag=True, help="As a patch from A to B.")
+@click.argument("first", metavar="SOURCE")
+@click.argument("second", metavar="SOURCE")
+@click.option("--text", is_flag=True, help="As a patch from the first to the second.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def command(context: Context, first: str, second: str, text: bool, as_json: bool) -> int:
-    """List what leads from A to B: images, dir:PATH, run:ID, or IMAGE@N, an image as it was after its layer N.
+    """List what leads from the first SOURCE to the second: images, dir:PATH, run:ID, or IMAGE@N, an image as it was
+    after its layer N.
 
     \b
     A added    M modified        T replaced by another type
