@@ -52,6 +52,20 @@ def mounted() -> frozenset[Path]:
     return frozenset(mountpoints.places())
 
 
+def is_served(journal: Path) -> bool:
+    """Does a file system process hold this journal? We may not see its mount: rootless podman has its own namespace.
+
+    Asks the kernel's table (proc_locks(5)): to try the lock could take it from a process that is just starting.
+    """
+    try:
+        status = journal.stat()
+        table = Path("/proc/locks").read_text()
+    except OSError:
+        return False
+    place = f" {os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino} "
+    return any("FLOCK" in line and place in line for line in table.splitlines())
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """An engine's own document about a container; empty where there is none or it is something else."""
     try:

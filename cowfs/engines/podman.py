@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from cowfs import ondisk
 from cowfs.engines import layers
 from cowfs.engines.layers import text, texts
 from cowfs.errors import BrokenImage, NotFound, StoreError
@@ -75,8 +76,9 @@ def _container(store: Path, record: Fields, roots: list[Path], *, default: bool)
     mounts = layers.mounts_of(config, _own_places(config, store, full))
     if (userdata / _BUILDAH).exists():
         mounts = tuple(Mounted(target, "injected") for target in _BUILDING)
-    going = directory / "merged" in layers.mounted()
     typed = f"podman:{name}" if default else f"podman:[{store}]{name}"
+    journal = directory / "work" / ondisk.PRIVATE / ondisk.RUN_JOURNAL
+    going = directory / "merged" in layers.mounted() or layers.is_served(journal)
     return Container(
         id=full[:12],
         directory=directory,

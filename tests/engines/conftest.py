@@ -14,6 +14,7 @@ import pytest
 
 from tests.engines.eight_steps import build
 from tests.engines.saved import Saved
+from tests.support.docker import Docker
 from tests.support.person import ordinary_user
 from tests.support.podman import KERNEL, MAIN, Engine, program, short_directory
 
@@ -144,3 +145,12 @@ def rootless(tmp_path: Path) -> Iterator[Engine]:
             yield engine
         finally:
             engine.close()
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Iterator[Docker]:
+    daemon = Docker(program(tmp_path / "programs", "fuse-overlayfs").parent)
+    try:
+        yield daemon
+    finally:
+        daemon.close()

@@ -14,6 +14,8 @@ import pytest
 from tests.engines.conftest import SMALL
 from tests.engines.test_mixed import start
 from tests.run.conftest import wait_until
+from tests.support.docker import Docker
+from tests.support.person import INTERPRETER
 from tests.support.podman import KERNEL, Engine
 
 Engines = Callable[..., Engine]
@@ -252,6 +254,50 @@ def test_what_podman_run_leaves_is_not_kept(engine: Engine, context: Path) -> No
     step = lines(engine, "build", "localhost/built", "/srv/first")[0]
     assert len(names) in (4, 5)  # the long one was on the same parent while a layer was made of another
     assert step["paths"][0]["recorded"][0]["processes"][0]["argv"][-1] == "echo first > /srv/first && mkdir /srv/made"
+
+
+def test_an_ordinary_users_container(rootless: Engine, small: Path) -> None:
+    image = rootless.place / "small.tar"
+    image.write_bytes(small.read_bytes())
+    image.chmod(0o644)
+    rootless.podman("import", "--quiet", str(image), SMALL)
+    script = "echo one > /srv/new; rm /usr/lib/program; sleep 1000"
+    rootless.podman("run", "--detach", "--name", "web", SMALL, "sh", "-c", script)
+    line = [str(INTERPRETER), "-c", MAIN]
+
+    def blamed() -> list[dict[str, Any]]:
+        done = rootless.run(*line, "blame", "--json", "podman:web", "/usr/lib/program")
+        return [json.loads(told) for told in done.stdout.splitlines()]
+
+    wait_until(blamed)
+    assert blamed()[0]["processes"][-1]["argv"] == ["sh", "-c", script]
+    assert blamed()[0]["processes"][-1]["inner_pid"] == 1
+    row = json.loads(rootless.run_well(*line, "list", "--json"))
+    assert (row["run"], row["state"]) == ("podman:web", "running")
+    assert "D /usr/lib/program\n" in rootless.run_well(*line, "show", "podman:web")
+    assert rootless.run_well(*line, "cat", "podman:web", "/srv/new") == "one\n"
+    rootless.podman("stop", "--time", "0", "web")
+    wait_until(lambda: json.loads(rootless.run_well(*line, "list", "--json"))["state"] == "stopped")
+
+
+def test_a_container_of_docker(docker: Docker, small: Path) -> None:
+    docker.docker("import", str(small), "small")
+    docker.docker("run", "--detach", "--name", "web", "small", "sleep", "1000")
+    docker.docker("exec", "web", "sh", "-c", "echo more > /srv/new; true")
+    engine = f"docker:[{docker.place}/data]web"
+    environment = {**os.environ, "COWFS_ROOT": str(docker.place / "cowfs")}
+    line = [sys.executable, "-c", MAIN]
+
+    def said(*words: str) -> str:
+        done = subprocess.run([*line, *words], capture_output=True, text=True, timeout=60, env=environment)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    assert said("show", engine) == "A /srv/new\n"
+    wait_until(lambda: "/srv/new" in said("log", engine))
+    last = json.loads(said("blame", "--json", engine, "/srv/new").splitlines()[-1])
+    assert last["processes"][0]["argv"] == ["sh", "-c", "echo more > /srv/new; true"]
+    docker.docker("rm", "--force", "web")
 
 
 def test_a_journal_in_a_store_is_only_its_owners(engine: Engine) -> None:

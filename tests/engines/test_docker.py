@@ -1,24 +1,11 @@
 """Debian's docker on its ``fuse-overlayfs`` driver, with our program under that name."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.engines import eight_steps
 from tests.engines.saved import Saved, differences, read
 from tests.support import debian
 from tests.support.docker import Docker
-from tests.support.podman import program
-
-
-@pytest.fixture
-def docker(tmp_path: Path) -> Iterator[Docker]:
-    daemon = Docker(program(tmp_path / "programs", "fuse-overlayfs").parent)
-    try:
-        yield daemon
-    finally:
-        daemon.close()
 
 
 def test_it_runs_containers(docker: Docker, small: Path) -> None:

@@ -150,3 +150,14 @@ def test_noexec():
 def test_what_is_refused_is_named(arguments, word):
     with pytest.raises(UsageError, match=word):
         parse(arguments)
+
+
+def test_a_journal_is_kept_in_the_work_directory(monkeypatch):
+    monkeypatch.delenv("COWFS_JOURNAL", raising=False)
+    found = options()
+    assert (found.journal, found.journal_when_needed) == (Path("/w/cowfs/journal"), True)
+    assert options("nojournal").journal is None
+    assert options("ro").journal is None
+    assert parse(["-o", "lowerdir=/a:/b", "/m"]).options.journal is None
+    monkeypatch.setenv("COWFS_JOURNAL", "no")
+    assert options().journal is None
