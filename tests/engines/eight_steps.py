@@ -70,6 +70,7 @@ def write(directory: Path, base: str) -> Path:
 def build(engine: Engine, builder: str, image: str = "") -> Saved:
     """Pull the base (``image``, where it has another name for the user), build, and read what was built."""
     context = write(engine.place / "context", BASE)
+    engine.give(context)
     engine.podman("pull", "--quiet", image or debian.image())
     engine.podman("tag", engine.podman("images", "--quiet").strip(), BASE)
     engine.run_well(*BUILDERS[builder], "--tag", BUILT, str(context))

@@ -87,9 +87,13 @@ class Engine:
         self._storage.write_text(_STORAGE.format(place=self.place) + added)
         self._containers = self.place / "containers.conf"
         self._containers.write_text(_CONTAINERS.format(place=self.place))
+        self.give(self.place)
+
+    def give(self, top: Path) -> None:
+        """What we made below ``top`` becomes the user's."""
         if "user" in self.more:
-            for path in (self.place, *self.place.rglob("*")):
-                os.chown(path, self.more["user"], self.more["group"])
+            for path in (top, *top.rglob("*")):
+                os.chown(path, self.more["user"], self.more["group"], follow_symlinks=False)
 
     @property
     def environment(self) -> dict[str, str]:
