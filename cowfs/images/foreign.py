@@ -52,13 +52,13 @@ def read(path: Path, limit: int) -> bytes:
     return data
 
 
-def check_root(root: Path, what: str) -> None:
-    """Raises NotFound, and StoreError where layers are not in the form that root's have."""
+def check_root(root: Path, what: str, *, any_form: bool = False) -> None:
+    """Raises NotFound, and StoreError where layers are not in the form that root's have, unless ``any_form`` can be."""
     try:
         found = root.stat()
     except OSError as error:
         raise NotFound(f"{what} has no store in {root}: {error.strerror}") from None
-    if found.st_uid != os.geteuid() or not userns.is_root_of_machine():
+    if found.st_uid != os.geteuid() or not (any_form or userns.is_root_of_machine()):
         raise StoreError(
             f"{root} belongs to uid {found.st_uid}, whose layers have other marks: only root's can be used"
         )

@@ -43,7 +43,7 @@ def resolve(text: str, rest: str, *, any_form: bool = False) -> Base:
     """
     given, name = foreign.split(rest)
     roots = [given] if given else configured()
-    foreign.check_root(roots[0], "podman")
+    foreign.check_root(roots[0], "podman", any_form=any_form)
     for root in roots:
         program = root / "overlay" / ".has-mount-program"  # which may be fuse-overlayfs
         if not any_form and program.exists() and foreign.read(program, 1024).strip() == b"true":

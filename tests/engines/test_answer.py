@@ -276,6 +276,12 @@ def test_an_ordinary_users_container(rootless: Engine, small: Path) -> None:
     assert (row["run"], row["state"]) == ("podman:web", "running")
     assert "D /usr/lib/program\n" in rootless.run_well(*line, "show", "podman:web")
     assert rootless.run_well(*line, "cat", "podman:web", "/srv/new") == "one\n"
+    (rootless.place / "Containerfile").write_text(f"FROM {SMALL}\nRUN echo built > /srv/built && rm /srv/full/1\n")
+    rootless.podman("build", "--quiet", "--tag", "localhost/built", "--file", str(rootless.place / "Containerfile"))
+    wait_until(lambda: kept(rootless))
+    step = json.loads(rootless.run_well(*line, "build", "--json", "localhost/built").splitlines()[-1])
+    assert step["shadows"] == [{"layer": 1, "bytes": 2}]
+    assert "echo built > /srv/built && rm /srv/full/1" in str(step["processes"])
     rootless.podman("stop", "--time", "0", "web")
     wait_until(lambda: json.loads(rootless.run_well(*line, "list", "--json"))["state"] == "stopped")
 

@@ -155,7 +155,7 @@ class Engine:
     def _mountinfo(self) -> list[str]:
         """Of the namespace in which podman mounts: an ordinary user's is another one than ours."""
         pid = next(self._pausing(), "self")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is gone, or going: EINVAL
             return Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
         return []
 
