@@ -59,7 +59,7 @@ class Upper:
 
     def _make(self, name: bytes) -> Directory:
         try:
-            os.mkdir(name, 0, dir_fd=self._workdir)
+            os.mkdir(name, 0 if os.geteuid() == 0 else 0o700, dir_fd=self._workdir)  # as the kernel's; root gets in
         except FileExistsError:
             pass
         return self._tree.root.child(name)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import traceback
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.dropin.conftest import PROGRAMS, Scene
 from tests.dropin.test_mixed import run, same_bytes_anywhere
 from tests.support.namespaces import CLONE_NEWNS, MS_PRIVATE, MS_REC, check, libc
+from tests.support.person import INTERPRETER, ordinary_user
 
 CLONE_NEWUSER = 0x10000000
 RANGE = "0 0 65536"  # root stays the owner of /dev/fuse; the machine's privileges are gone all the same
@@ -90,3 +92,21 @@ def test_marks_are_a_users_without_being_asked_for(tmp_path, in_a_user_namespace
         scene.umount()
 
     in_a_user_namespace(work)
+
+
+AS_A_USER = """
+mkdir lower upper work merged && echo below > lower/file && mkdir lower/directory &&
+{python} -c 'from cowfs.cli.overlay import main; main()' -o lowerdir=lower,upperdir=upper,workdir=work merged &&
+echo more >> merged/file && cat merged/file && rmdir merged/directory && mkdir merged/directory && ls -A merged &&
+getfattr --only-values -n user.overlay.opaque upper/directory && fusermount3 -u merged && ls -A merged upper
+"""
+
+
+def test_an_ordinary_user_mounts_without_any_namespace():
+    with ordinary_user(1) as user:
+        words = ["sh", "-c", AS_A_USER.format(python=INTERPRETER)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, **user.options)
+    assert done.stderr == ""
+    assert done.stdout.split() == [
+        *("below", "more", "directory", "file", "y" + "merged:", "upper:", "directory", "file"),
+    ]  # fmt: skip
