@@ -9,7 +9,7 @@ from cowfs import userns
 from cowfs.images.host import hidden_directories
 from cowfs.images.inspected import known
 from cowfs.model import Base, shown_layers
-from cowfs.options import MountOptions, indexes_of
+from cowfs.options import EngineOptions, MountOptions, indexes_of
 from cowfs.runs.trees import Tree
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def tree_of(base: Base, store: "Store", opened: ExitStack) -> Tree:
             live_lower=base.live,
             hidden=hidden,
             userxattr=not userns.is_root_of_machine(),
+            engine=EngineOptions() if any(layer.foreign for layer in base.layers) else None,
         )
     )
     opened.callback(tree.close)

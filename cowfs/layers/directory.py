@@ -182,6 +182,10 @@ class Directory:
         for name, kind in entries:
             yield name, None if kind == stat.S_IFREG and self.is_xattr_whiteout(name) else kind
 
+    def deletes(self, name: bytes) -> bool:
+        """Is there another entry that says that ``name`` is deleted? So it is in other engines' stores only."""
+        return False
+
     def is_xattr_whiteout(self, name: bytes) -> bool:
         """An empty file with a whiteout mark, in a directory whose opaque mark is "x" (Linux 6.7)."""
         return self.layer.marks.get(self.path_of(name), ondisk.WHITEOUT) is not None

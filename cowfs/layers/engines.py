@@ -73,6 +73,10 @@ class EngineDirectory(Directory):
             self._marks = marks
         return self._marks
 
+    def deletes(self, name: bytes) -> bool:
+        """As ``Directory.deletes``."""
+        return self._has(ondisk.OCI_WHITEOUT + name)
+
     def _has(self, name: bytes) -> bool:
         try:
             os.stat(name, dir_fd=self.fd, follow_symlinks=False)

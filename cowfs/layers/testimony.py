@@ -33,10 +33,15 @@ def testify(directory: Path, path: bytes) -> Testimony:
         cache.close()
 
 
-def opened(directory: Path, cache: DescriptorCache) -> Layer:
-    """A layer to be asked; ``cache`` closes it. Raises OSError."""
+def opened(directory: Path, cache: DescriptorCache, *, foreign: bool = False) -> Layer:
+    """A layer to be asked; ``foreign``: another engine may have written it. ``cache`` closes it. Raises OSError."""
     root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    return Layer(root, 1, Marks(userxattr=not userns.is_root_of_machine()), cache)
+    userxattr = not userns.is_root_of_machine()
+    if not foreign:
+        return Layer(root, 1, Marks(userxattr=userxattr), cache)
+    from cowfs.layers.engines import EngineMarks, open_layer
+
+    return open_layer(root, 1, EngineMarks(userxattr=userxattr), cache)
 
 
 class Witness:
@@ -81,6 +86,8 @@ class _Walk:
         status = self._current.stat_self()
         for number, name in enumerate(names, 1):
             here = b"/".join((here, name))
+            if self._current.deletes(name):
+                return Testimony(Saying(Word.DELETED, here), below=b"/".join((self._below, *names[number - 1 :])))
             try:
                 status = self._current.stat(name)
             except OSError as failure:

@@ -111,7 +111,7 @@ class Explainer:
         self._witnesses: list[tuple[LayerInfo, Witness]] = []
         try:
             for info in reversed(layers):
-                layer = known.get(info) or opened(info.directory, self._cache)
+                layer = known.get(info) or opened(info.directory, self._cache, foreign=info.foreign)
                 self._witnesses.append((info, Witness(layer, opaque=info.opaque, empty=info.empty)))
         except OSError as failure:
             self.close()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from cowfs import ondisk
 from cowfs.layers.directory import Layer
+from cowfs.layers.marks import Marks
 from cowfs.model import LayerInfo, shown_layers
 from cowfs.options import MountOptions
 from cowfs.overlay import DirNode, Node, Overlay
@@ -44,6 +45,20 @@ class Labelled(Overlay):
         opened = [*([self.upper.layer] if self.upper is not None else []), *self.lowers]
         self._infos = dict(zip(opened, self._told(options.layers), strict=True))
         self._explainer: Explainer | None = None  # made when somebody asks
+
+    def _namespace(self, options: MountOptions) -> Marks:
+        if not any(layer.foreign for layer in options.layers):
+            return super()._namespace(options)
+        from cowfs.layers.engines import EngineMarks
+
+        return EngineMarks(userxattr=options.userxattr)
+
+    def _lower_layer(self, root: int, index: int) -> Layer:
+        if not any(layer.foreign for layer in self.options.layers):
+            return super()._lower_layer(root, index)
+        from cowfs.layers.engines import open_layer
+
+        return open_layer(root, index, self.marks, self.cache)
 
     def _told(self, layers: tuple[LayerInfo, ...]) -> list[LayerInfo]:
         """Of ``layers`` those that are open, the top one first."""
