@@ -23,8 +23,10 @@ STEPS = (
 ORDERS = {
     "kernel": ("kernel", "ours", "kernel", "ours", "kernel"),
     "fuse": ("fuse", "ours", "fuse", "ours", "fuse"),
-    "all": ("ours", "kernel", "fuse", "kernel", "ours"),
+    "all": ("kernel", "ours", "fuse", "ours", "kernel"),
 }
+
+KINDS = {"kernel": "overlay", "ours": "fuse.cowfs", "fuse": "fuse.fuse-overlayfs"}
 
 
 def start(place: Callable[[str], Engine], name: str) -> Engine:
@@ -32,7 +34,7 @@ def start(place: Callable[[str], Engine], name: str) -> Engine:
     for _ in range(5):
         engine = place(name)
         engine.podman("start", "c")
-        if (engine.kind("c") == "overlay") == (engine.program == KERNEL):
+        if engine.kind("c") == KINDS[name]:
             return engine
         engine.podman("stop", "--time", "0", "c")
     raise AssertionError(f"it cannot be mounted by {name}")

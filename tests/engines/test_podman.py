@@ -74,12 +74,14 @@ def test_what_a_container_changed(engines: Engines, ours: Path, small: Path, tmp
     began = float(int(os.stat(small).st_mtime))
     right = story(engines("kernel"), small, tmp_path / "right")
     told = story(engines("ours", ours), small, tmp_path / "told")
-    assert set(told.diff) ^ set(right.diff) == OF_COMPARING | OF_READING_THE_UPPER
     assert set(told.diff) > OF_COMPARING
+    # podman tries by a mount whether the kernel's upper can be read; where that fails it compares there, too.
+    reads = not set(right.diff) > OF_COMPARING
+    assert set(told.diff) ^ set(right.diff) == (OF_COMPARING | OF_READING_THE_UPPER if reads else set())
     assert told.copied == right.copied
     assert differences(right.export, told.export, since=began) == {}
     assert differences(right.commit.tree, told.commit.tree, since=began).keys() == LINKED
-    assert told.commit.layers[0] ^ right.commit.layers[0] == {"srv/full/8", "srv/deep/.wh.er", "srv/deep/.wh..wh..opq"}
+    assert not reads or told.commit.layers[0] ^ right.commit.layers[0] == {"srv/full/8", "srv/deep/.wh.er", "srv/deep/.wh..wh..opq"}
 
 
 def test_an_image_that_was_saved_is_loaded(engines: Engines, ours: Path, small: Path, tmp_path: Path) -> None:

@@ -79,8 +79,9 @@ def test_every_shell_script_is_without_mistakes():
             assert call(Path("/bin/bash" if first.endswith("bash") else "/bin/sh"), "-n", str(path)).stderr == ""
 
 
-def test_commands_start_without_site_and_find_the_checkout_first(tmp_path):
-    top = tmp_path / "checkout"
+def test_plain_commands(tmp_path):
+    """They start without site and find the checkout first. The path is short: a ``#!`` line takes no long one."""
+    top = tmp_path / "c"
     shutil.copytree(TOP / "scripts", top / "scripts", symlinks=True)
     (top / ".venv/bin").mkdir(parents=True)
     (top / ".venv/lib/python3.99/site-packages").mkdir(parents=True)

@@ -192,13 +192,17 @@ class Engine:
         for pid in self._pausing():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-        for point in reversed(self.mounts()):
-            subprocess.run(["umount", "--lazy", point], check=False)
+        self._unmount()
         end = time.monotonic() + 20
         while (processes := self.processes()) and time.monotonic() < end:
             time.sleep(0.05)
         assert (left, [command_line(pid) for pid in processes]) == ([], [])
+        self._unmount()  # a late clean-up of podman's has made its store a mount point again
         shutil.rmtree(self.place)
+
+    def _unmount(self) -> None:
+        for point in reversed(self.mounts()):
+            subprocess.run(["umount", "--lazy", point], check=False)
 
     def _pausing(self) -> Iterator[int]:
         """The process that keeps the user namespace of a rootless podman."""
