@@ -193,7 +193,7 @@ class Engine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
         self._unmount()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while (processes := self.processes()) and time.monotonic() < end:
             time.sleep(0.05)
         assert (left, [command_line(pid) for pid in processes]) == ([], [])
