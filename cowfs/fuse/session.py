@@ -114,7 +114,8 @@ class Session:
         self._note_mount()
         self._look_whether_library_answers()
         if self.levers.asks("waiting") and self._connection is not None:
-            waiting.install(self._connection.descriptor, lambda: self._operations.busy > 0)
+            unfinished = (0,) if self._library is None else self._library.unfinished
+            waiting.install(self._connection.descriptor, lambda: self._operations.busy > 0, unfinished)
             self.levers.enable("waiting")
         elif "waiting" in self.levers.asked:
             self.levers.refuse("waiting", "needs the handshake: the descriptor is libfuse's own")

@@ -50,10 +50,13 @@ class Library:
         # the file's data is behind the descriptor, so that threads of the library's own may read it.
         self.backing = self._table("cowfs_backing", ctypes.c_int32, "i")
         self.whole = self._table("cowfs_whole", ctypes.c_uint8, "B")
+        self.unfinished = self._table("cowfs_unfinished", ctypes.c_int32, "i", 1)  # [0]: what its threads have to do
 
-    def _table(self, name: str, kind: type[ctypes.c_int32] | type[ctypes.c_uint8], code: str) -> memoryview:
+    def _table(
+        self, name: str, kind: type[ctypes.c_int32] | type[ctypes.c_uint8], code: str, size: int = HANDLES
+    ) -> memoryview:
         try:
-            array = (kind * HANDLES).in_dll(self._library, name)
+            array = (kind * size).in_dll(self._library, name)
         except ValueError:
             raise OSError("the C library was built for another version of cowfs") from None
         return memoryview(array).cast("B").cast(code)  # type: ignore[call-overload, no-any-return]

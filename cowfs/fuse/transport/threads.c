@@ -30,7 +30,8 @@ struct job {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t something = PTHREAD_COND_INITIALIZER, nothing = PTHREAD_COND_INITIALIZER;
 static struct job *first, **last = &first;
-static int threads, idle, woken, unfinished;
+static int threads, idle, woken;
+int cowfs_unfinished;              /* jobs; Python reads it */
 
 static void *work(void *argument)
 {
@@ -51,7 +52,7 @@ static void *work(void *argument)
         job->run(job, &buffer);
         free(job);
         pthread_mutex_lock(&lock);
-        if (!--unfinished)
+        if (!--cowfs_unfinished)
             pthread_cond_broadcast(&nothing);
     }
     return NULL;
@@ -94,7 +95,7 @@ static int submit(struct job job, int somebody_waits)
     }
     *last = copy;
     last = &copy->next;
-    unfinished++;
+    cowfs_unfinished++;
     if (alone && idle) {
         idle--;
         woken++;
@@ -182,7 +183,7 @@ void cowfs_close_later(int file)
 void cowfs_wait_for_threads(void)
 {
     pthread_mutex_lock(&lock);
-    while (unfinished)
+    while (cowfs_unfinished)
         pthread_cond_wait(&nothing, &lock);
     pthread_mutex_unlock(&lock);
 }

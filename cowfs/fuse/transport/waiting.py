@@ -7,7 +7,7 @@ pyfuse3 finds ``_wait_fuse_readable`` in its module at each call, which its own 
 """
 
 import select
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -21,14 +21,18 @@ _SHORT: Final = 300e-6  # seconds: a sleep that _MANY_LOOKS would have spared
 _TURNS: Final = 64  # requests in a row before other tasks get their turn: signals, work that came back from threads
 
 
-def install(descriptor: int, is_busy: Callable[[], bool]) -> None:
-    """Wait that way for ``descriptor``. ``is_busy``: other tasks have work, so they get a turn after each request."""
+def install(descriptor: int, is_busy: Callable[[], bool], unfinished: Sequence[int]) -> None:
+    """Wait that way for ``descriptor``.
+
+    ``is_busy``: other tasks have work, so they get a turn after each request. ``unfinished``: its first item is not 0
+    while threads have work, which want the processor: nothing is looked for then.
+    """
     module: Any = pyfuse3
-    module._wait_fuse_readable = _waiter(descriptor, is_busy, module._wait_fuse_readable)
+    module._wait_fuse_readable = _waiter(descriptor, is_busy, unfinished, module._wait_fuse_readable)
 
 
 def _waiter(
-    descriptor: int, is_busy: Callable[[], bool], sleep: Callable[[], Awaitable[bool]]
+    descriptor: int, is_busy: Callable[[], bool], unfinished: Sequence[int], sleep: Callable[[], Awaitable[bool]]
 ) -> Callable[[], Awaitable[bool]]:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -46,7 +50,7 @@ def _waiter(
             await schedule.loop.lowlevel.checkpoint()
         while True:
             # Nothing may run between the look that finds a request and the read: another task would take it away.
-            for _ in range(looks):
+            for _ in range(1 if unfinished[0] else looks):
                 if look(0):
                     return True
             begin = monotonic()
