@@ -37,9 +37,12 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_numbers_stay_through_copy_up_and_remount(make: Make, change: object) -> None:
+def test_numbers_stay_through_copy_up_and_remount(make: Make, change: object, request: pytest.FixtureRequest) -> None:
     fs = make(BASE, TOP)
     before = numbers(fs)
+    if request.node.callspec.id.startswith("engine") and os.environ.get("COWFS_TRANSPORT") == "plain":
+        for linked in (b"file", b"link"):  # nodes of their own there, which only the C library shows as one (podman.md)
+            del before[linked]
     change(fs)  # type: ignore[operator]
     for step in (fs.drop_caches, fs.remount):
         step()
