@@ -40,7 +40,8 @@ CHANGES = {
 def test_numbers_stay_through_copy_up_and_remount(make: Make, change: object, request: pytest.FixtureRequest) -> None:
     fs = make(BASE, TOP)
     before = numbers(fs)
-    if request.node.callspec.id.startswith("engine") and os.environ.get("COWFS_TRANSPORT") == "plain":
+    parts = request.node.callspec.id.startswith("engine") and os.environ.get("COWFS_TRANSPORT") == "plain"
+    if parts and change is not CHANGES["write-linked"]:  # which is a difference of its own
         for linked in (b"file", b"link"):  # nodes of their own there, which only the C library shows as one (podman.md)
             del before[linked]
     change(fs)  # type: ignore[operator]
