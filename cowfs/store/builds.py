@@ -13,17 +13,16 @@ import contextlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cowfs import ondisk
 from cowfs.errors import StoreError
 from cowfs.store import staging
-from cowfs.store.descriptors import make_directory, open_directory, read_file, write_file
-from cowfs.store.retention import read_budget
+from cowfs.store.descriptors import make_directory, open_directory, opened_directory, read_file, write_file
+from cowfs.store.retention import beyond, read_budget
 from cowfs.store.store import Store
 from cowfs.store.trees import remove_tree
 
@@ -46,6 +45,14 @@ class Build:
     def journal(self) -> Path:
         """Who changed what, when."""
         return self.directory / ondisk.RUN_JOURNAL
+
+
+class _Counted(NamedTuple):
+    """As a budget counts it: its age is the time since its end."""
+
+    build: Build
+    started: float  # seconds since the epoch
+    size: int  # bytes
 
 
 class Builds:
@@ -92,16 +99,9 @@ class Builds:
         return open(os.open(ondisk.RUN_JOURNAL, flags, 0o600, dir_fd=directory_fd), "wb")
 
     def _retain(self) -> None:
-        budget, now, used = read_budget(self._root), time.time(), 0
-        for number, build in enumerate(self.list(), 1):
-            used += build.journal.stat().st_size
-            over = (
-                (budget.keep is not None and number > budget.keep)
-                or (budget.age is not None and now - build.ended > budget.age)
-                or (budget.size is not None and used > budget.size)
-            )
-            if over:
-                self._remove(build)
+        counted = (_Counted(build, build.ended, build.journal.stat().st_size) for build in self.list())
+        for over in beyond(read_budget(self._root), counted):
+            self._remove(over.build)
 
     def _remove(self, build: Build) -> None:
         with self._opened() as (builds_fd, staging_fd), contextlib.suppress(FileNotFoundError):
@@ -122,11 +122,8 @@ class Builds:
     def _read(self, name: str) -> Build | None:
         directory = self._root / ondisk.BUILDS / name
         try:
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
+            with opened_directory(directory) as fd:
                 record = json.loads(read_file(fd, ondisk.BUILD_JSON, _LIMIT))
-            finally:
-                os.close(fd)
             if record.pop("format") != _FORMAT:
                 return None
             started, ended = float(record["started"]), float(record["ended"])

@@ -1,11 +1,14 @@
 """Directory descriptors, flocks and small files: what the modules of the store have in common. Raises OSError."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import stat
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -18,6 +21,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def open_directory(parent_fd: int, name: str) -> int:
     """Open the directory ``name`` (a single component) in ``parent_fd``."""
     return os.open(name, DIRECTORY, dir_fd=parent_fd)
+
+
+@contextlib.contextmanager
+def opened_directory(path: Path | str, parent_fd: int | None = None) -> Iterator[int]:
+    """A descriptor of the directory ``path``, seen from ``parent_fd``, for a block."""
+    fd = os.open(path, DIRECTORY, dir_fd=parent_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def make_directory(parent_fd: int, name: str) -> int:

@@ -13,7 +13,7 @@ from cowfs import ondisk
 from cowfs.errors import StoreError
 from cowfs.model import Run
 from cowfs.store import staging
-from cowfs.store.descriptors import DIRECTORY, is_named, open_directory, try_lock, wait_for_lock
+from cowfs.store.descriptors import is_named, open_directory, opened_directory, try_lock, wait_for_lock
 from cowfs.store.retention import bases_of
 
 _PATIENCE = 1.0  # seconds: whoever only looks holds the lock for no time
@@ -32,7 +32,9 @@ def remove_runs(
     removed = []
     try:
         with contextlib.ExitStack() as opened:
-            runs_fd, staging_fd = (_directory(root / part, opened) for part in (ondisk.RUNS, ondisk.STAGING))
+            runs_fd, staging_fd = (
+                opened.enter_context(opened_directory(root / part)) for part in (ondisk.RUNS, ondisk.STAGING)
+            )
             for start in range(0, len(runs), _AT_ONCE):
                 with contextlib.ExitStack() as locks:
                     locked = [(run, _lock(runs_fd, run, locks)) for run in runs[start : start + _AT_ONCE]]
@@ -48,12 +50,6 @@ def remove_runs(
     except OSError as error:
         raise StoreError(f"runs cannot be removed from {root}: {error.strerror}") from error
     return removed
-
-
-def _directory(path: Path, opened: contextlib.ExitStack) -> int:
-    fd = os.open(path, DIRECTORY)
-    opened.callback(os.close, fd)
-    return fd
 
 
 def _lock(runs_fd: int, run: Run, locks: contextlib.ExitStack) -> int | None:

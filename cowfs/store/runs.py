@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -25,7 +25,7 @@ from cowfs.errors import NotFound, NotRunning, StoreError, UsageError
 from cowfs.model import Base, LayerInfo, Mounted, Run, RunState
 from cowfs.store import ledger, staging
 from cowfs.store.descent import disk_usage
-from cowfs.store.descriptors import DIRECTORY, open_directory, read_file, try_lock
+from cowfs.store.descriptors import open_directory, opened_directory, read_file, try_lock
 from cowfs.store.ledger import Kept
 from cowfs.store.retention import bases_of, beyond, is_kept, read_budget
 from cowfs.store.run_record import LIMIT, decode, encode
@@ -119,7 +119,7 @@ class Runs:
                     self._remove_lost(name)
 
     def _remove_lost(self, name: str) -> None:
-        with _opened(self._root / ondisk.RUNS) as runs_fd:
+        with opened_directory(self._root / ondisk.RUNS) as runs_fd:
             run = self._read(runs_fd, name)
         if run is not None and run.state is RunState.LOST:
             with contextlib.suppress(StoreError):
@@ -140,15 +140,15 @@ class Runs:
         """The run is over, and nothing is mounted on it: record it, and drop what only a run that is going needs."""
         sealed = run._replace(ended=time.time(), exit_status=exit_status, state=RunState.DISCARDED)
         try:
-            with _opened(run.directory) as fd:
-                with _opened(ondisk.RUN_UPPER, fd) as upper:
+            with opened_directory(run.directory) as fd:
+                with opened_directory(ondisk.RUN_UPPER, fd) as upper:
                     sealed = sealed._replace(size=disk_usage(upper))
                 _write_record(fd, sealed)
                 for name in (ondisk.RUN_MERGED, FILES):
                     with contextlib.suppress(FileNotFoundError):
                         remove_tree(fd, os.fsencode(name))
                 _empty_work(fd)
-            with _opened(self._root) as root_fd:
+            with opened_directory(self._root) as root_fd:
                 ledger.add(root_fd, [Kept.of(sealed)])
         except OSError as error:
             raise StoreError(f"run {run.id} cannot be sealed: {error.strerror}") from error
@@ -163,7 +163,7 @@ class Runs:
     def _records(self, only: str = "") -> Found:
         """The runs, or the one whose id is ``only``, as far as they are there."""
         try:
-            with _opened(self._root / ondisk.RUNS) as runs_fd:
+            with opened_directory(self._root / ondisk.RUNS) as runs_fd:
                 names = [only] if only else os.listdir(runs_fd)
                 return [run for name in names if (run := self._read(runs_fd, name)) is not None]
         except FileNotFoundError:
@@ -238,7 +238,7 @@ class Runs:
         """
         budget = read_budget(self._root)
         try:
-            with _opened(self._root) as root_fd, _opened(ondisk.RUNS, root_fd) as runs_fd:
+            with opened_directory(self._root) as root_fd, opened_directory(ondisk.RUNS, root_fd) as runs_fd:
                 names = frozenset(filter(_ID.fullmatch, os.listdir(runs_fd)))
                 over = ledger.read(root_fd, names)
                 others = [run for name in names - over.keys() if (run := self._read(runs_fd, name)) is not None]
@@ -255,7 +255,7 @@ class Runs:
     def pin(self, run: Run, *, pinned: bool = True) -> None:
         """Keep a run until somebody removes it by name; not ``pinned``: no longer. Raises StoreError."""
         try:
-            with _opened(run.directory) as fd:
+            with opened_directory(run.directory) as fd:
                 if pinned:
                     os.close(os.open(ondisk.RUN_PINNED, _LOCK_FLAGS, 0o600, dir_fd=fd))
                 else:
@@ -277,8 +277,8 @@ class Runs:
 
     def _build(self, run: Run) -> RunLock:
         with (
-            _opened(self._root / ondisk.RUNS) as runs_fd,
-            _opened(self._root / ondisk.STAGING) as staging_fd,
+            opened_directory(self._root / ondisk.RUNS) as runs_fd,
+            opened_directory(self._root / ondisk.STAGING) as staging_fd,
             contextlib.closing(staging.create(staging_fd)) as entry,
         ):
             lock = _make_lock(entry.fd)
@@ -314,16 +314,6 @@ class Runs:
         return run if lives else run._replace(state=RunState.LOST)
 
 
-@contextlib.contextmanager
-def _opened(path: Path | str, parent_fd: int | None = None) -> Iterator[int]:
-    """A descriptor of a directory."""
-    fd = os.open(path, DIRECTORY, dir_fd=parent_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
 def _make_lock(directory_fd: int) -> RunLock:
     fd = os.open(ondisk.RUN_LOCK, _LOCK_FLAGS | os.O_EXCL, 0o600, dir_fd=directory_fd)
     try_lock(fd)  # nobody else knows it yet
@@ -343,7 +333,7 @@ def _is_locked(directory_fd: int) -> bool:
 
 def _is_applied(directory_fd: int) -> bool:
     try:
-        with _opened(ondisk.RUN_APPLIED, directory_fd) as fd:
+        with opened_directory(ondisk.RUN_APPLIED, directory_fd) as fd:
             return any(name.isdigit() for name in os.listdir(fd))
     except FileNotFoundError:
         return False
@@ -352,7 +342,7 @@ def _is_applied(directory_fd: int) -> bool:
 def _make_upper(directory_fd: int, lower: Path) -> None:
     """An empty upper. The root of a merge has the upper's attributes, so they are those of the ``lower`` below it."""
     os.mkdir(ondisk.RUN_UPPER, 0o700, dir_fd=directory_fd)
-    with _opened(lower) as source, _opened(ondisk.RUN_UPPER, directory_fd) as made:
+    with opened_directory(lower) as source, opened_directory(ondisk.RUN_UPPER, directory_fd) as made:
         for name in os.listxattr(source):
             if not os.fsencode(name).startswith((ondisk.OVERLAY_TRUSTED, ondisk.OVERLAY_USER)):
                 os.setxattr(made, name, os.getxattr(source, name))
@@ -365,7 +355,7 @@ def _make_upper(directory_fd: int, lower: Path) -> None:
 
 def _empty_work(directory_fd: int) -> None:
     """What was being built is rubbish; the index is part of the changes: it says which names are one file."""
-    with _opened(ondisk.RUN_WORK, directory_fd) as work_fd:
+    with opened_directory(ondisk.RUN_WORK, directory_fd) as work_fd:
         for name in os.listdir(work_fd):
             if os.fsencode(name) != ondisk.INDEX:
                 remove_tree(work_fd, os.fsencode(name))

@@ -5,7 +5,6 @@ volumes/<name>/     the data, with a shared flock of every run that uses it; vol
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from cowfs import ondisk
 from cowfs.errors import NotFound, StoreError
 from cowfs.store import staging
 from cowfs.store.descent import disk_usage
-from cowfs.store.descriptors import DIRECTORY, is_named, open_directory, try_lock, wait_for_lock
+from cowfs.store.descriptors import is_named, open_directory, opened_directory, try_lock, wait_for_lock
 from cowfs.store.runs import Runs
 
 _PATIENCE = 60.0  # seconds: an exclusive lock is held for the removal
@@ -31,7 +30,7 @@ class NamedVolume(NamedTuple):
     def disk(self) -> int:
         """Bytes on the disk; looks at each file. Raises StoreError."""
         try:
-            with _opened(self.directory) as fd:
+            with opened_directory(self.directory) as fd:
                 return disk_usage(fd)
         except OSError as error:
             raise StoreError(f"volume {self.name} cannot be read: {error.strerror}") from error
@@ -46,7 +45,7 @@ def use(directory: str) -> int:
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(parent, 0o700)
-        with _opened(parent) as volumes_fd:
+        with opened_directory(parent) as volumes_fd:
             while True:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o755, dir_fd=volumes_fd)
@@ -64,9 +63,12 @@ def listed(root: Path) -> list[NamedVolume]:
     runs = Runs(root).list()
     found = []
     try:
-        with _opened(root.absolute() / ondisk.VOLUMES) as volumes_fd:
+        with opened_directory(root.absolute() / ondisk.VOLUMES) as volumes_fd:
             for name in sorted(os.listdir(volumes_fd)):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError), _opened(name, volumes_fd) as fd:
+                with (
+                    contextlib.suppress(FileNotFoundError, NotADirectoryError),
+                    opened_directory(name, volumes_fd) as fd,
+                ):
                     directory = root.absolute() / ondisk.VOLUMES / name
                     source = os.fspath(directory)
                     users = tuple(run.id for run in runs if any(mounted.source == source for mounted in run.mounts))
@@ -92,9 +94,9 @@ def remove(root: Path, name: str) -> None:
     volume = find(root, name)
     try:
         with (
-            _opened(root / ondisk.STAGING) as staging_fd,
-            _opened(volume.directory.parent) as volumes_fd,
-            _opened(name, volumes_fd) as fd,
+            opened_directory(root / ondisk.STAGING) as staging_fd,
+            opened_directory(volume.directory.parent) as volumes_fd,
+            opened_directory(name, volumes_fd) as fd,
         ):
             if not try_lock(fd):
                 raise StoreError(f"volume {name} is in use by a run that is going (cowrun ps lists them)")
@@ -104,12 +106,3 @@ def remove(root: Path, name: str) -> None:
         return
     except OSError as error:
         raise StoreError(f"volume {name} cannot be removed: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path | str, parent_fd: int | None = None) -> Iterator[int]:
-    fd = os.open(path, DIRECTORY, dir_fd=parent_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
