@@ -26,7 +26,6 @@ from cowfs.overlay.parts import NAME_MAX
 if TYPE_CHECKING:
     import trio
 
-if TYPE_CHECKING:
     from cowfs.overlay.engine import EngineOverlay
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class Operations(pyfuse3.Operations):
         assert self._threads is not None
         for handle in node.handles:
             self._threads.whole[handle.fd] = 0
-        self._threads.wait_for_threads()
+        self._threads.wait_for_reads()
 
     def init(self) -> None:
         """Called by libfuse when the connection begins."""

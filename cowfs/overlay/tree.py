@@ -298,9 +298,7 @@ class Tree(Parts):
         """Take a node out of the table."""
         self.table.remove(node)
         self.numbers.forget(node.number)
-        if node.anchor >= 0:
-            self.close_removed(node.anchor)
-            node.anchor = -1
+        node.drop_anchor(self.close_removed)
         node.drop_partial()
         self._upper_links.pop(node.upper_inode, None)
         if isinstance(node, DirNode):

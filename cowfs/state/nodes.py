@@ -7,7 +7,7 @@ found again on disk.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cowfs.layers.directory import Directory
@@ -87,10 +87,10 @@ class Node:
             self.partial.close()
             self.partial = None
 
-    def drop_anchor(self) -> None:
+    def drop_anchor(self, close: Callable[[int], None] = os.close) -> None:
         """Close the descriptor that kept a nameless file."""
         if self.anchor >= 0:
-            os.close(self.anchor)
+            close(self.anchor)
         self.anchor = -1
 
 

@@ -81,6 +81,10 @@ class Library:
         """Show ``st_rdev`` of what is no device, where it has one, as its number. Before pyfuse3.init."""
         self._library.cowfs_share_numbers()
 
+    def wait_for_reads(self) -> None:
+        """Until no thread reads. A sync under way, which the disk may take long for, is not waited for."""
+        self._library.cowfs_wait_for_reads()
+
     def wait_for_threads(self) -> None:
         """Until those threads have nothing to do. Before pyfuse3.close."""
         self._library.cowfs_wait_for_threads()

@@ -22,7 +22,7 @@ struct job {
     struct job *next;
     void (*run)(struct job *job, struct buffer *buffer);
     fuse_req_t req;
-    int file, data_only;
+    int file, data_only, reads;
     size_t size;
     off_t offset;
 };
@@ -30,13 +30,14 @@ struct job {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t something = PTHREAD_COND_INITIALIZER, nothing = PTHREAD_COND_INITIALIZER;
 static struct job *first, **last = &first;
-static int threads, idle, woken;
+static int threads, idle, woken, reading;
 int cowfs_unfinished;              /* jobs; Python reads it */
 
 static void *work(void *argument)
 {
     struct buffer buffer = { NULL, 0 };
     struct job *job;
+    int reads;
     (void)argument;
     pthread_mutex_lock(&lock);
     for (;;) {
@@ -50,9 +51,12 @@ static void *work(void *argument)
             last = &first;
         pthread_mutex_unlock(&lock);
         job->run(job, &buffer);
+        reads = job->reads;
         free(job);
         pthread_mutex_lock(&lock);
-        if (!--cowfs_unfinished)
+        reading -= reads;
+        cowfs_unfinished--;
+        if (!cowfs_unfinished || (reads && !reading))
             pthread_cond_broadcast(&nothing);
     }
     return NULL;
@@ -96,6 +100,7 @@ static int submit(struct job job, int somebody_waits)
     *last = copy;
     last = &copy->next;
     cowfs_unfinished++;
+    reading += job.reads;
     if (alone && idle) {
         idle--;
         woken++;
@@ -161,7 +166,8 @@ int later_read(fuse_req_t req, int file, size_t size, off_t offset)
     static char here[SMALL];
     ssize_t got = size <= SMALL ? read_cached(file, here, size, offset) : -1;
     if (got < 0)
-        return submit((struct job){ .run = run_read, .req = req, .file = file, .size = size, .offset = offset }, 1);
+        return submit((struct job){ .run = run_read, .reads = 1, .req = req, .file = file, .size = size,
+                                    .offset = offset }, 1);
     fuse_reply_buf(req, here, (size_t)got);
     return 1;
 }
@@ -179,7 +185,16 @@ void cowfs_close_later(int file)
         close(file);
 }
 
-/* Before libfuse's session goes, through which they answer; and before data is looked for elsewhere. */
+/* Before data is looked for elsewhere than behind the descriptors that are read. */
+void cowfs_wait_for_reads(void)
+{
+    pthread_mutex_lock(&lock);
+    while (reading)
+        pthread_cond_wait(&nothing, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+/* Before libfuse's session goes, through which they answer. */
 void cowfs_wait_for_threads(void)
 {
     pthread_mutex_lock(&lock);

@@ -10,5 +10,6 @@ int later_read(fuse_req_t req, int file, size_t size, off_t offset);
 
 /* For Python. */
 void cowfs_close_later(int file);
+void cowfs_wait_for_reads(void);
 void cowfs_wait_for_threads(void);
 #endif
