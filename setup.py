@@ -20,8 +20,8 @@ def pkg_config(option: str) -> list[str]:
 
 library = Extension(
     "cowfs.fuse.transport._library",
-    sources=["cowfs/fuse/transport/library.c", "cowfs/fuse/transport/threads.c"],
-    depends=["cowfs/fuse/transport/threads.h"],
+    sources=[f"cowfs/fuse/transport/{name}.c" for name in ("library", "receive", "threads")],
+    depends=[f"cowfs/fuse/transport/{name}.h" for name in ("receive", "threads")],
     extra_compile_args=["-O2", "-pthread", "-Wall", "-Wextra", *pkg_config("--cflags")],
     extra_link_args=["-pthread", *pkg_config("--libs")],
     optional=True,

@@ -225,7 +225,7 @@ def _keep_memory() -> None:
 
 def _load_library(levers: Levers) -> Library | None:
     """The C library, before anything imports pyfuse3: only then are its functions found first."""
-    needed = levers.asked & {"passthrough", "listings", "threads", "extras"}
+    needed = levers.asked & {"passthrough", "listings", "threads", "answers", "extras"}
     if not needed:
         return None
     try:

@@ -47,6 +47,7 @@ class Session:
         self._device: int | None = None  # of the mount, once there is one
         self._identity: int | None = None  # no other mount ever has it; None where the kernel does not tell
         self._library = library
+        self._takes: Library | None = None  # takes the requests from the device
         self._connection: handshake.Connection | None = None
         self._on_live: Callable[[], None] = lambda: None
         self._failure: BaseException | None = None
@@ -93,6 +94,8 @@ class Session:
             self._library.sync_files()
         if self.levers.asks("threads"):
             self._library.read_files()
+        if self.levers.asks("answers") and self.levers.asks("handshake") and self._overlay.shows_what_is_stored:
+            self._overlay.bare_numbers = self._library.answer_attributes()
 
     def _connect(self) -> None:
         where, options = os.fspath(self._mountpoint), _mount_options(self._options)
@@ -108,22 +111,31 @@ class Session:
                 where, options = connection.path, set(pyfuse3.default_options) & {"default_permissions"}
         elif self._options.mounter >= 0:
             raise MountError("an ordinary user's mount needs the handshake (--transport)")
+        if self._connection is None:
+            self._refuse_without_handshake()
         self._operations.on_init = self._connected
         pyfuse3.init(self._operations, where, options)
         self._begun = True
         self._note_mount()
         self._look_whether_library_answers()
-        if self.levers.asks("waiting") and self._connection is not None:
-            unfinished = (0,) if self._library is None else self._library.unfinished
-            waiting.install(self._connection.descriptor, lambda: self._operations.busy > 0, unfinished)
+        if self._connection is not None:
+            self._choose_wait(self._connection.descriptor)
+
+    def _refuse_without_handshake(self) -> None:
+        for name in ("waiting", "passthrough", "answers"):
+            if self.levers.asks(name) and name not in self.levers.reasons:
+                self.levers.refuse(name, "needs the handshake")
+
+    def _choose_wait(self, descriptor: int) -> None:
+        looks = self.levers.asks("waiting")
+        self._takes = self._library if looks or "answers" in self.levers.on else None
+        if looks or self._takes is not None:
+            waiting.install(descriptor, lambda: self._operations.busy > 0, self._takes, looks=looks)
+        if looks:
             self.levers.enable("waiting")
-        elif "waiting" in self.levers.asked:
-            self.levers.refuse("waiting", "needs the handshake: the descriptor is libfuse's own")
-        if self._connection is None and "passthrough" in self.levers.asked:
-            self.levers.refuse("passthrough", "needs the handshake")
 
     def _look_whether_library_answers(self) -> None:
-        for name in ("listings", "threads", "extras"):
+        for name in ("listings", "threads", "answers", "extras"):
             if self._library is None or not self.levers.asks(name) or name in self.levers.reasons:
                 continue
             if self._library.answers:
@@ -158,6 +170,9 @@ class Session:
 
     def _finish_handshake(self, connection: handshake.Connection) -> None:
         connection.answer()
+        if self._takes is not None:
+            os.set_blocking(connection.descriptor, False)
+            self._takes.take_requests(answers="answers" in self.levers.on)
         if self._device is not None:
             handshake.read_ahead(self._device)
         self.levers.enable("handshake")

@@ -23,6 +23,7 @@ from cowfs.state.nodes import DirNode, Node
 class Overlay(Files):
     """One merged tree. ``options`` name its layers; raises OSError naming the directory that cannot be used."""
 
+    shows_what_is_stored = True  # attributes; else there are others, too
     shows_links = False  # the edge can show one number for several nodes (cowfs.overlay.engine)
 
     def __init__(self, options: MountOptions) -> None:

@@ -6,6 +6,7 @@ mode, owner, times, size, extended attributes (ovl_setattr in fs/overlayfs/inode
 import errno
 import os
 import stat
+from itertools import islice
 from typing import Final, NamedTuple
 
 from cowfs.layers import syscalls
@@ -19,6 +20,8 @@ from cowfs.state.nodes import DirNode, Node
 
 SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 _ACLS: Final = frozenset({ACL_ACCESS, ACL_DEFAULT})
+_ASKED: Final = _ACLS | {CAPABILITY}  # by the kernel at every turn
+_NEXT_ONES: Final = 256
 
 
 class Changes(NamedTuple):
@@ -134,20 +137,39 @@ class Attributes(Rename):
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """The value of an attribute. Raises ENODATA where it is absent, or one of our marks."""
-        if node.bare and name == CAPABILITY:
+        if name in _ASKED and self._is_bare(node):
             raise error(errno.ENODATA)
         path, follow = self.operand(node)
-        try:
-            return os.getxattr(path, self.marks.stored(name), follow_symlinks=follow)
-        except OSError as failure:
-            node.bare = node.bare or (name == CAPABILITY and failure.errno == errno.ENODATA and node.on_upper)
-            raise
+        return os.getxattr(path, self.marks.stored(name), follow_symlinks=follow)
 
     def listxattr(self, node: Node) -> list[bytes]:
         """The names of all attributes, marks left out."""
+        if node.bare:
+            return []
         path, follow = self.operand(node)
         stored = self.marks.names(path, follow=follow)
-        return [shown for shown in map(self.marks.shown, stored) if shown is not None]
+        names = [shown for shown in map(self.marks.shown, stored) if shown is not None]
+        if node.on_upper or not self.options.live_lower:
+            self.know_bare(node, not names)
+        return names
+
+    def _is_bare(self, node: Node) -> bool:
+        if node.bare is None:
+            Attributes.listxattr(self, node)  # not what a view adds to it
+            if self.bare_numbers is not None and node.parent is not None:
+                self._compare(node.parent)
+        return node.bare is True
+
+    def _compare(self, directory: DirNode) -> None:
+        """Who asks for attributes of two files of a directory copies or compares it: the next ones' are looked for."""
+        if not directory.compared:
+            directory.compared = True
+            return
+        unknown = (
+            entry for entry in (directory.entries or {}).values() if isinstance(entry, Node) and entry.bare is None
+        )
+        for node in islice(unknown, _NEXT_ONES):
+            Attributes.listxattr(self, node)
 
     def setxattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
         """Set an attribute; ``flags`` are XATTR_CREATE and XATTR_REPLACE."""
@@ -156,7 +178,7 @@ class Attributes(Rename):
                 self._check_flags(node, name, flags)
             self.raise_node(node, Content.STAYS)
         path, follow = self.operand(node)
-        node.bare = False
+        self.know_bare(node, False)
         os.setxattr(path, self.marks.stored(name), value, flags, follow_symlinks=follow)
         self.attributes_changed(node)
 
@@ -185,6 +207,7 @@ class Attributes(Rename):
             self.raise_node(node, Content.STAYS)
         path, follow = self.operand(node)
         os.removexattr(path, self.marks.stored(name), follow_symlinks=follow)
+        self.know_bare(node, None)
         self.attributes_changed(node)
 
 

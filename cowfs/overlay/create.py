@@ -40,6 +40,8 @@ ROOT: Final = Caller()
 class Create(CopyUp):
     """Makes names."""
 
+    _labels_new: bool | None = None  # does the file system of the upper give attributes to new files?
+
     caller: Callable[[int, int, int], Caller] = staticmethod(Caller)  # who asks, from what the kernel says
 
     def mknod(self, parent: Node, name: bytes, mode: int, rdev: int, caller: Caller = ROOT) -> Node:
@@ -161,12 +163,22 @@ class Create(CopyUp):
             node.entries = {}
         else:
             node = Node(self._number(status), stat.S_IFMT(mode), directory, name)
-            node.bare = True
             node.upper = (upper_dir, name)
         self.table.add(node)
         self._enter_name(directory, name, node)
+        if inherit.default_acl is None:
+            self._born_bare(node)
         self._status = (node, status)
         return node
+
+    def _born_bare(self, node: Node) -> None:
+        """Where the upper's file system gives the first new file no attributes, it gives none to the next (a label)."""
+        if self._labels_new is None:
+            path, follow = self.operand(node)
+            names = self.marks.names(path, follow=follow)
+            self._labels_new = any(self.marks.shown(name) is not None for name in names)
+        if not self._labels_new:
+            self.know_bare(node, True)
 
     def _make_over_whiteout(
         self,

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from cowfs import ondisk, userns
 from cowfs.layers import data, syscalls
@@ -52,14 +52,23 @@ class LowerFile(NamedTuple):
         return self.status.st_nlink + self.links_diff
 
 
+class NumberSet(Protocol):
+    """Numbers of nodes."""
+
+    add: Callable[[int], None]
+    discard: Callable[[int], None]
+
+
 class Parts:
     """The opened layers."""
 
     patience: ClassVar[float] = 0.0  # seconds to wait for a work directory that another mount is about to leave
 
     # What the mount may do better than we: close the last descriptor of a removed file, whose file system then frees
-    # what it had; and be told of a file of which soon not all data is behind its handles' descriptors.
+    # what it had; be told of a file of which soon not all data is behind its handles' descriptors; and know the files
+    # that have no extended attributes.
     close_removed: Callable[[int], None] = staticmethod(os.close)
+    bare_numbers: "NumberSet | None" = None
     before_parts: Callable[[Node], None] = staticmethod(lambda node: None)
 
     def __init__(self, options: MountOptions) -> None:

@@ -229,6 +229,12 @@ class Tree(Parts):
             return number
         return self.numbers.fresh(identity.st_dev, identity.st_ino)
 
+    def know_bare(self, node: Node, bare: bool | None) -> None:
+        """Note whether a node has no extended attributes; None: that is to be looked for again."""
+        if self.bare_numbers is not None and bool(node.bare) != bool(bare):
+            (self.bare_numbers.add if bare else self.bare_numbers.discard)(node.number)
+        node.bare = bare
+
     # --- origins, index, metacopy -------------------------------------------------------------------------
 
     def _index_of(self, lower: LowerFile) -> str | None:
@@ -301,6 +307,8 @@ class Tree(Parts):
         node.drop_anchor(self.close_removed)
         node.drop_partial()
         self._upper_links.pop(node.upper_inode, None)
+        if node.bare:
+            self.know_bare(node, None)
         if isinstance(node, DirNode):
             for directory in node.parts:
                 directory.forget()

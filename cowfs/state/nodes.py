@@ -63,7 +63,7 @@ class Node:
         self.lower: Place | None = None  # where a lower has it, until then
         self.data: Place | None = None  # where its bytes are, when they are not with its attributes (metacopy)
         self.partial: Partial | None = None  # which parts of the data are in the upper, beside those in ``data``
-        self.bare = False  # the upper's file is known to have no capabilities, which the kernel asks for at every turn
+        self.bare: bool | None = None  # has it no extended attributes? None: not known
         self.anchor = -1  # O_PATH descriptor of an upper file whose last known name is gone
         self.redirect: bytes | None = None  # the upper's mark that says where the lower part is
         self.index_name: str | None = None  # its entry in the index: several links in the lower
@@ -107,6 +107,7 @@ class DirNode(Node):
 
     __slots__ = (
         "below",
+        "compared",
         "entries",
         "inherit",
         "listing",
@@ -130,6 +131,7 @@ class DirNode(Node):
         self.whiteouts = _NO_NAMES  # names that the upper has a whiteout for
         self.listing: Listing | None = None  # the order that readers of it were told of
         self.inherit: Inherit | None = None  # what new files take from it; None: not known
+        self.compared = False  # attributes of something in it were asked for
         self.version: tuple[int, ...] = ()  # mtimes of live lowers when they were listed
         self.quiet: tuple[int, int] | None = None  # a ctime on disk that came of a copy-up, and the one to show for it
 

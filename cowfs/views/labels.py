@@ -40,6 +40,8 @@ _COMMAND: Final = 4096  # bytes of it: an attribute holds 64 KiB, an image's his
 class Labelled(Overlay):
     """An overlay that tells of ``options.layers``: those of its lowers and of its upper, and those that do not show."""
 
+    shows_what_is_stored = False
+
     def __init__(self, options: MountOptions) -> None:
         super().__init__(options)
         opened = [*([self.upper.layer] if self.upper is not None else []), *self.lowers]

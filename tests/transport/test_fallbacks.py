@@ -36,13 +36,13 @@ def test_without_the_library(mounted, monkeypatch):
 
     monkeypatch.setattr(serve, "Library", absent)
     reason = "the C library was not built"
-    assert off(mounted(works)) == {"passthrough": reason, "listings": reason, "threads": reason, "extras": reason}
+    assert off(mounted(works)) == dict.fromkeys(("passthrough", "listings", "threads", "answers", "extras"), reason)
 
 
 def test_with_a_kernel_that_offers_too_little(mounted, monkeypatch):
     monkeypatch.setattr(handshake, "_NEEDED", 1 << 63)
     levers = mounted(works)
-    assert set(off(levers)) == {"handshake", "waiting", "passthrough"}
+    assert set(off(levers)) == {"handshake", "waiting", "passthrough", "answers"}
     assert "kernel is too old" in levers["handshake"]
 
 

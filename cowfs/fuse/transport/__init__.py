@@ -1,17 +1,19 @@
 """How requests travel between the kernel and pyfuse3, faster than pyfuse3 does it alone.
 
-Seven *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
+Eight *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
 
     handshake    mount(2) and INIT are ours: the kernel is told what pyfuse3 cannot ask for (no security.capability
                  look-up before writes, symbolic links cached, 1 MiB requests, the umask left to us)
     loop         requests are scheduled by a loop of our own, and trio is not imported
-    waiting      the device is polled a few dozen times before the event loop is asked to wait for it
+    waiting      the device is read or polled a few dozen times before the event loop is asked to wait for it
     passthrough  reads, writes and mmap of files in the upper go to the file itself; their fsync needs no Python (needs
                  handshake and library)
     listings     the kernel keeps directory listings, and opens no directory (needs library; not where a lower may
                  change underneath)
     threads      files that are not in passthrough are read, and removed ones closed, by threads that need no Python
                  (needs library)
+    answers      what needs no Python is answered as it is taken from the device: attributes of files without any,
+                 ioctls, reads and syncs of ``threads`` and ``passthrough`` (needs handshake and library)
     extras       fallocate, lseek (SEEK_DATA, SEEK_HOLE) and copy_file_range are answered (needs library)
 
 ``MountOptions.transport`` is "auto" (all that work), "plain" (none: pyfuse3 as it is), or names joined by "+".
@@ -21,7 +23,7 @@ from typing import Final
 
 from cowfs.errors import UsageError
 
-LEVERS: Final = ("handshake", "loop", "waiting", "passthrough", "listings", "threads", "extras")
+LEVERS: Final = ("handshake", "loop", "waiting", "passthrough", "listings", "threads", "answers", "extras")
 AUTO: Final = "auto"
 PLAIN: Final = "plain"
 

@@ -15,6 +15,7 @@
 #undef fuse_session_new_versioned
 #include <stdint.h>
 #include <string.h>
+#include "receive.h"
 #include "threads.h"
 
 #define HANDLES (1 << 20)          /* file handles are descriptors */
@@ -37,7 +38,7 @@ struct entry_out {
 int32_t cowfs_backing[HANDLES];    /* file handle -> backing id; 0: none */
 uint8_t cowfs_whole[HANDLES];      /* file handle -> 1: all of the file's data is behind the descriptor */
 static struct fuse_lowlevel_ops theirs; /* pyfuse3's table */
-static int keep_listings, sync_files, read_files, share_numbers;
+static int keep_listings, sync_files, read_files, share_numbers, answer_attributes;
 static int intercepted;            /* pyfuse3's session was made by a function of ours */
 
 /* Callbacks return the answer, negative for an errno, or LATER: then they give the request to
@@ -56,6 +57,7 @@ void cowfs_keep_listings(void) { keep_listings = 1; }
 void cowfs_sync_files(void) { sync_files = 1; }
 void cowfs_read_files(void) { read_files = 1; }
 void cowfs_share_numbers(void) { share_numbers = 1; }
+void cowfs_answer_attributes(void) { answer_attributes = 1; }
 void cowfs_set_callbacks(allocate_function allocate, seek_function seek, copy_function copy)
 {
     on_allocate = allocate;
@@ -227,23 +229,53 @@ static void sync_directory(fuse_req_t req, fuse_ino_t ino, int data_only, struct
 }
 
 /* Where nothing is to be decided and the disk takes its time, a thread does it without Python (threads.c). */
+int syncs_here(uint64_t fh) { return intercepted && sync_files && fh < HANDLES && cowfs_backing[fh]; }
+int reads_here(uint64_t fh) { return intercepted && read_files && fh < HANDLES && cowfs_whole[fh]; }
+
 static void sync_file(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
-    if (fi->fh >= HANDLES || !cowfs_backing[fi->fh] || !later_sync(req, (int)fi->fh, data_only))
+    if (syncs_here(fi->fh))
+        sync_later(req, (int)fi->fh, data_only);
+    else
         theirs.fsync(req, ino, data_only, fi);
 }
 
 static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    if (fi->fh >= HANDLES || !cowfs_whole[fi->fh] || !later_read(req, (int)fi->fh, size, offset))
+    if (reads_here(fi->fh))
+        read_later(req, (int)fi->fh, size, offset);
+    else
         theirs.read(req, ino, size, offset, fi);
+}
+
+/* Who is known to have no attributes is asked for them all the same: by the kernel before a write and at a chown, by
+ * whoever copies or compares. */
+int answers_here(void) { return intercepted && answer_attributes; }
+int refuses_ioctl(void) { return intercepted && !theirs.ioctl; }
+
+static void get_attribute(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    if (is_bare(ino) && is_absent_where_bare(name))
+        fuse_reply_err(req, ENODATA);
+    else
+        theirs.getxattr(req, ino, name, size);
+}
+
+static void list_attributes(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    if (!is_bare(ino))
+        theirs.listxattr(req, ino, size);
+    else if (size)
+        fuse_reply_buf(req, NULL, 0);
+    else
+        fuse_reply_xattr(req, 0);
 }
 
 /* pyfuse3's table with what was asked for in place of its own; NULL where nothing was, and then its own is used. */
 static struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops *table, size_t size)
 {
     static struct fuse_lowlevel_ops ours;
-    if ((!on_allocate && !keep_listings && !sync_files && !read_files) || size > sizeof ours)
+    if ((!on_allocate && !keep_listings && !sync_files && !read_files && !answer_attributes) || size > sizeof ours)
         return NULL;
     memcpy(&theirs, table, size);
     ours = theirs;
@@ -261,6 +293,10 @@ static struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops *table
         ours.fsync = sync_file;
     if (read_files)
         ours.read = read_file;
+    if (answer_attributes) {
+        ours.getxattr = get_attribute;
+        ours.listxattr = list_attributes;
+    }
     intercepted = 1;
     return &ours;
 }

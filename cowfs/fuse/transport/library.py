@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 _NAME: Final = "_library"
 HANDLES: Final = 1 << 20  # the size of the tables in library.c
@@ -51,6 +51,10 @@ class Library:
         self.backing = self._table("cowfs_backing", ctypes.c_int32, "i")
         self.whole = self._table("cowfs_whole", ctypes.c_uint8, "B")
         self.unfinished = self._table("cowfs_unfinished", ctypes.c_int32, "i", 1)  # [0]: what its threads have to do
+        # Once ``take_requests`` was called: [0] says how often the device is read before it counts as drained; [0] is 1
+        # when it is, and to be set to 0 by whoever slept.
+        self.looks = self._table("cowfs_looks", ctypes.c_int32, "i", 1)
+        self.drained = self._table("cowfs_drained", ctypes.c_int32, "i", 1)
 
     def _table(
         self, name: str, kind: type[ctypes.c_int32] | type[ctypes.c_uint8], code: str, size: int = HANDLES
@@ -72,6 +76,15 @@ class Library:
     def read_files(self) -> None:
         """Have files that are ``whole`` read by the library, by threads where it may wait. Before pyfuse3.init."""
         self._library.cowfs_read_files()
+
+    def take_requests(self, *, answers: bool) -> None:
+        """Have the device, which does not block, read so from now on; ``answers``: and do what needs no Python."""
+        self._library.cowfs_take(_INT(answers))
+
+    def answer_attributes(self) -> "BareNumbers":
+        """Have attributes answered of files that are said to have none. Before pyfuse3.init."""
+        self._library.cowfs_answer_attributes()
+        return BareNumbers(self._library)
 
     def close_later(self, descriptor: int) -> None:
         """Close the last descriptor of a file without names in a thread: freeing what it had takes its time."""
@@ -106,3 +119,18 @@ class Library:
     def answers(self) -> bool:
         """Did libfuse take the functions asked for? Known after pyfuse3.init."""
         return bool(self._library.cowfs_intercepted())
+
+
+class BareNumbers:
+    """Numbers of files that have no extended attributes, as a set of which only the library asks what is in it."""
+
+    __slots__ = ("add", "discard")
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.add: Callable[[int], None] = _of_number(library.cowfs_bare)
+        self.discard: Callable[[int], None] = _of_number(library.cowfs_not_bare)
+
+
+def _of_number(function: Any) -> Callable[[int], None]:
+    function.argtypes, function.restype = (_U64,), None
+    return cast(Callable[[int], None], function)

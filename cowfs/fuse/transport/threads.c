@@ -81,13 +81,23 @@ static int one_more_thread(void)
     return !failed;
 }
 
-/* Where nobody waits for it, a job is done by a thread that is at work already, if there is one. 0: not taken. */
-static int submit(struct job job, int somebody_waits)
+static void run_here(struct job *job)
+{
+    struct buffer buffer = { NULL, 0 };
+    job->run(job, &buffer);
+    free(buffer.start);
+}
+
+/* Where nobody waits for it, a job is done by a thread that is at work already, if there is one. Where there can be none
+ * at all, it is done here. */
+static void submit(struct job job, int somebody_waits)
 {
     struct job *copy = malloc(sizeof *copy);
     int alone;
-    if (!copy)
-        return 0;
+    if (!copy) {
+        run_here(&job);
+        return;
+    }
     *copy = job;
     copy->next = NULL;
     pthread_mutex_lock(&lock);
@@ -95,7 +105,8 @@ static int submit(struct job job, int somebody_waits)
     if (alone && !idle && threads < MOST_THREADS && !one_more_thread() && !threads) {
         pthread_mutex_unlock(&lock);
         free(copy);
-        return 0;
+        run_here(&job);
+        return;
     }
     *last = copy;
     last = &copy->next;
@@ -107,7 +118,6 @@ static int submit(struct job job, int somebody_waits)
         pthread_cond_signal(&something);
     }
     pthread_mutex_unlock(&lock);
-    return 1;
 }
 
 static void run_sync(struct job *job, struct buffer *buffer)
@@ -117,9 +127,9 @@ static void run_sync(struct job *job, struct buffer *buffer)
     fuse_reply_err(job->req, failed ? errno : 0);
 }
 
-int later_sync(fuse_req_t req, int file, int data_only)
+void sync_later(fuse_req_t req, int file, int data_only)
 {
-    return submit((struct job){ .run = run_sync, .req = req, .file = file, .data_only = data_only }, 1);
+    submit((struct job){ .run = run_sync, .req = req, .file = file, .data_only = data_only }, 1);
 }
 
 static int has_room(struct buffer *buffer, size_t size)
@@ -161,15 +171,14 @@ static ssize_t read_cached(int file, char *buffer, size_t size, off_t offset)
     return got;
 }
 
-int later_read(fuse_req_t req, int file, size_t size, off_t offset)
+void read_later(fuse_req_t req, int file, size_t size, off_t offset)
 {
     static char here[SMALL];
     ssize_t got = size <= SMALL ? read_cached(file, here, size, offset) : -1;
     if (got < 0)
-        return submit((struct job){ .run = run_read, .reads = 1, .req = req, .file = file, .size = size,
-                                    .offset = offset }, 1);
-    fuse_reply_buf(req, here, (size_t)got);
-    return 1;
+        submit((struct job){ .run = run_read, .reads = 1, .req = req, .file = file, .size = size, .offset = offset }, 1);
+    else
+        fuse_reply_buf(req, here, (size_t)got);
 }
 
 static void run_close(struct job *job, struct buffer *buffer)
@@ -181,8 +190,7 @@ static void run_close(struct job *job, struct buffer *buffer)
 /* The last descriptor of a file without names: its file system now frees what it had. */
 void cowfs_close_later(int file)
 {
-    if (!submit((struct job){ .run = run_close, .file = file }, 0))
-        close(file);
+    submit((struct job){ .run = run_close, .file = file }, 0);
 }
 
 /* Before data is looked for elsewhere than behind the descriptors that are read. */

@@ -4,9 +4,10 @@
 #define FUSE_USE_VERSION 312
 #include <fuse3/fuse_lowlevel.h>
 
-/* Each says 0 where it cannot: the caller does it himself then. */
-int later_sync(fuse_req_t req, int file, int data_only);
-int later_read(fuse_req_t req, int file, size_t size, off_t offset);
+extern int cowfs_unfinished;
+
+void sync_later(fuse_req_t req, int file, int data_only);
+void read_later(fuse_req_t req, int file, size_t size, off_t offset);
 
 /* For Python. */
 void cowfs_close_later(int file);
