@@ -5,12 +5,15 @@ Importing this module is the whole of it. An order that asks for less finds more
 
 import gc
 
-from cowfs.fuse import serve
+from cowfs import lean
 
 gc.disable()  # among thousands of fresh objects a collection finds nothing
 try:
-    serve.prepare()
-    import cowfs.fuse.journaled
-    import cowfs.journal.writer  # noqa: F401
+    with lean.imports():
+        from cowfs.fuse import serve
+
+        serve.prepare()
+        import cowfs.fuse.journaled
+        import cowfs.journal.writer  # noqa: F401
 finally:
     gc.enable()

@@ -14,9 +14,11 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from cowfs import lean
 from cowfs.errors import CowfsError, MountError, PrivilegeError
+from cowfs.fuse import forked
 from cowfs.fuse.transport import AUTO, Levers, handshake, wanted
 from cowfs.fuse.transport.library import Library
 from cowfs.options import MountOptions
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 DEVICE: Final = "/dev/fuse"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT: Final = 8 << 20  # bytes
-_LIVE: Final = b"\0"
 _FILES: Final = 1 << 20  # numbers from here on are open directories (cowfs.fuse.backings)
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,41 +42,39 @@ def start(options: MountOptions, mountpoint: Path, *, detach: bool, log: Path | 
     the reason.
     """
     check_device()
-    ready, said = os.pipe()
-    caller = os.getpid()
-    pid = os.fork()
-    if not pid:
-        os.close(ready)
-        _child(options, mountpoint, said, caller if not detach else None, log)
-    os.close(said)
-    with os.fdopen(ready, "rb") as answers:
-        answer = answers.read()
-    if answer == _LIVE:
-        return pid
-    os.waitpid(pid, 0)
-    raise MountError(
-        answer.decode(errors="replace") or f"{mountpoint}: the file system process ended before it was mounted"
-    )
+    caller = None if detach else os.getpid()
+
+    def child(answer: forked.Answer) -> int:
+        if caller is None:
+            leave_caller()
+        else:
+            die_with(caller)
+        return apart(options, mountpoint, answer, log)
+
+    return forked.start(child, os.fspath(mountpoint))
 
 
-def serve(options: MountOptions, mountpoint: Path, ready: int) -> None:
-    """Mount and serve in this process, until the mount ends.
-
-    Writes one zero byte to the descriptor ``ready`` when the mount is live, or why it is not, and closes it.
-    """
-    answers = [ready]
-
-    def say(word: bytes) -> None:
-        if answers:
-            os.write(answers[0], word)
-            os.close(answers.pop())
-
+def serve(options: MountOptions, mountpoint: Path, answer: forked.Answer) -> None:
+    """Mount and serve in this process, until the mount ends. ``answer`` is told when it is live, or why it is not."""
     try:
-        _mount(options, mountpoint).run(lambda: say(_LIVE))
+        _mount(options, mountpoint).run(answer.live)
     except BaseException as failure:
-        say(_reason(failure, mountpoint).encode(errors="surrogateescape"))
+        answer.failed(forked.reason(failure, os.fspath(mountpoint)))
         raise
-    say(os.fsencode(f"{mountpoint}: it was unmounted before it was live"))
+    answer.failed(f"{mountpoint}: it was unmounted before it was live")
+
+
+def apart(options: MountOptions, mountpoint: Path, answer: forked.Answer, log: Path | None = None) -> int:
+    """The same in a process that was forked for nothing else; return its status. What fails is logged."""
+    try:
+        _stand_alone(log)
+        serve(options, mountpoint, answer)
+        return 0
+    except CowfsError:
+        pass
+    except BaseException:
+        logging.getLogger(__name__).exception("the file system process failed")
+    return 1
 
 
 def serve_here(options: MountOptions, mountpoint: Path) -> None:
@@ -84,8 +83,21 @@ def serve_here(options: MountOptions, mountpoint: Path) -> None:
     try:
         session = _mount(options, mountpoint)
     except Exception as failure:
-        raise MountError(_reason(failure, mountpoint)) from failure
+        raise MountError(forked.reason(failure, os.fspath(mountpoint))) from failure
     session.run()
+
+
+def leave_caller() -> None:
+    """Be in a session of one's own, without what came here through exec: a pipe's other end, a shell's lock.
+
+    Those would be held as long as the mount. What this program opened itself is meant to be kept, and close-on-exec, as
+    all that Python opens.
+    """
+    os.setsid()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                os.close(int(name))
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
@@ -120,26 +132,6 @@ def check_device() -> None:
         raise PrivilegeError(f"{DEVICE} cannot be opened: {failure.strerror} (run as root)") from None
 
 
-def _child(options: MountOptions, mountpoint: Path, said: int, caller: int | None, log: Path | None) -> NoReturn:
-    status = 1
-    try:
-        if caller is None:
-            os.setsid()
-            _close_strangers()
-        else:
-            die_with(caller)
-        _stand_alone(log)
-        serve(options, mountpoint, said)
-        status = 0
-    except CowfsError:
-        pass
-    except BaseException:
-        logging.getLogger(__name__).exception("the file system process failed")
-    finally:
-        # Without the interpreter's own end: the launcher's exit handlers are not ours, and it is faster.
-        os._exit(status)
-
-
 def _stand_alone(log: Path | None) -> None:
     """No terminal, no inherited signal handling, no working directory that could keep a mount busy."""
     for number in (*ENDING, signal.SIGCHLD):
@@ -154,26 +146,6 @@ def _stand_alone(log: Path | None) -> None:
     os.chdir("/")
 
 
-def _close_strangers() -> None:
-    """Close what came here through exec: a pipe's other end, a shell's lock, which would be held as long as the mount.
-
-    What this program opened itself is meant to be kept, and close-on-exec, as all that Python opens.
-    """
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the descriptor of the listing itself
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                os.close(int(name))
-
-
-def _reason(failure: BaseException, mountpoint: Path) -> str:
-    if isinstance(failure, CowfsError):
-        return str(failure)
-    if isinstance(failure, OSError):
-        where = os.fsdecode(failure.filename) if isinstance(failure.filename, (str, bytes)) else str(mountpoint)
-        return f"{where}: {failure.strerror or failure}"
-    return f"{mountpoint}: cannot be mounted: {failure}"
-
-
 def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     # Who asks for the end now has to wait until the session can leave no mount behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -183,13 +155,16 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     levers = Levers(wanted(options.transport))
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time
     try:
-        library = _import(levers)
-        from cowfs.fuse.session import Session
+        with lean.imports():
+            library = _import(levers)
+            from cowfs.fuse.session import Session
+
+            session = Session(options, mountpoint, levers, library)
     finally:
         gc.enable()
     gc.freeze()
     _keep_memory()
-    return Session(options, mountpoint, levers, library)
+    return session
 
 
 def prepare() -> None:

@@ -19,7 +19,6 @@ pages (FOLL_ANON, CVE-2018-1120).
 
 import contextlib
 import os
-import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -32,10 +31,6 @@ _FACES: Final = 64  # programs and users of one process
 _DEPTH: Final = 64  # generations
 _COMM: Final = 64  # bytes
 _STATUS: Final = 16 << 10  # bytes: the groups of a process may be many
-_FIELDS: Final = re.compile(  # the fourth of the users and groups is what files are accessed as
-    rb"^Tgid:\t(\d+)$.*?^PPid:\t(\d+)$.*?^Uid:(?:\t\d+){3}\t(\d+)$.*?^Gid:(?:\t\d+){3}\t(\d+)$(?:.*?^NStgid:([\t\d]+)$)?",
-    re.MULTILINE | re.DOTALL,
-)
 _NOBODY: Final = 0
 _pread: Final = os.pread
 
@@ -229,14 +224,17 @@ class Processes:
 
 def _read_status(pid: int) -> _Status:
     text = _read(f"/proc/{pid}/status", _STATUS)
-    found = _FIELDS.search(text)
-    if found is None:
-        raise ValueError("not the status of a process")
-    leader, parent, uid, gid, inner = found.groups()
-    if inner is None and len(text) == _STATUS:
+    leader, parent = _field(text, b"Tgid"), _field(text, b"PPid")
+    uid, gid = _field(text, b"Uid").split()[3], _field(text, b"Gid").split()[3]  # what files are accessed as
+    inner = _field(text, b"NStgid").split()
+    if not inner and len(text) == _STATUS:
         raise ValueError("it is in more groups than are read")
-    numbers = inner.split() if inner is not None else [leader]
-    return _Status(int(leader), int(parent), int(numbers[-1]), len(numbers), int(uid), int(gid))
+    return _Status(int(leader), int(parent), int((inner or [leader])[-1]), len(inner) or 1, int(uid), int(gid))
+
+
+def _field(text: bytes, name: bytes) -> bytes:
+    """What the line of this name has (proc_pid_status(5)); empty where there is none."""
+    return text.partition(b"\n" + name + b":\t")[2].partition(b"\n")[0]
 
 
 def _read_stat(pid: int) -> tuple[bytes, int]:

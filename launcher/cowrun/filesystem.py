@@ -168,6 +168,8 @@ def _wait_and_serve(channel: socket.socket, log: int, launcher: int) -> NoReturn
         os.chdir("/")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if not any(word.startswith("--transport") for word in sys.argv):  # who asks for less does not get all
+            import pickle  # noqa: F401  (the order is in it)
+
             import cowfs.fuse.preload  # noqa: F401  (this is what the process was forked early for)
 
         with channel.makefile("rb") as orders:
@@ -187,6 +189,7 @@ def _serve(data: bytes, ready: int) -> None:
     import pickle
 
     from cowfs.errors import CowfsError
+    from cowfs.fuse.forked import Answer
     from cowfs.fuse.serve import check_device, serve
 
     options, mountpoint = pickle.loads(data)
@@ -195,4 +198,4 @@ def _serve(data: bytes, ready: int) -> None:
     except CowfsError as error:
         os.write(ready, str(error).encode())
         return
-    serve(options, mountpoint, ready)
+    serve(options, mountpoint, Answer(ready))

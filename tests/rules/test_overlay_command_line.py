@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cowfs.cli.overlay import parse
+from cowfs.cli.overlaywords import parse
 from cowfs.errors import UsageError
 
 BASE = "lowerdir=/a:/b,upperdir=/u,workdir=/w"

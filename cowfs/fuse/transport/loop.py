@@ -15,10 +15,10 @@ import signal
 import sys
 import threading
 import types
+from _queue import SimpleQueue
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from itertools import count
-from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Final
 
