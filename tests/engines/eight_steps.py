@@ -14,7 +14,8 @@ from tests.support.podman import Engine
 BASE, BUILT = "localhost/debian", "localhost/built"
 BUILDERS = {
     "podman": ("podman", "build"),
-    "buildah": ("buildah", "bud", "--layers", "--isolation", "chroot"),
+    "buildah": ("buildah", "bud", "--layers"),
+    "buildah-chroot": ("buildah", "bud", "--layers", "--isolation", "chroot"),
 }
 EPOCH = 1_700_000_000
 _ENVIRONMENT = f"""
