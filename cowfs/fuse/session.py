@@ -19,6 +19,7 @@ from cowfs.fuse.extras import Extras
 from cowfs.fuse.operations import Operations
 from cowfs.fuse.serve import ENDING
 from cowfs.fuse.transport import Levers, handshake, waiting
+from cowfs.fuse.transport.latency import Latency, Unneeded
 from cowfs.fuse.transport.library import Library
 from cowfs.fuse.transport.passthrough import Passthrough, stack_depth_above
 from cowfs.options import MountOptions
@@ -122,17 +123,32 @@ class Session:
             self._choose_wait(self._connection.descriptor)
 
     def _refuse_without_handshake(self) -> None:
-        for name in ("waiting", "passthrough", "answers"):
+        for name in ("waiting", "latency", "passthrough", "answers"):
             if self.levers.asks(name) and name not in self.levers.reasons:
                 self.levers.refuse(name, "needs the handshake")
 
     def _choose_wait(self, descriptor: int) -> None:
         looks = self.levers.asks("waiting")
         self._takes = self._library if looks or "answers" in self.levers.on else None
-        if looks or self._takes is not None:
-            waiting.install(descriptor, lambda: self._operations.busy > 0, self._takes, looks=looks)
+        latency = self._latency()
+        if looks or self._takes is not None or latency is not None:
+            waiting.install(descriptor, lambda: self._operations.busy > 0, self._takes, latency, looks=looks)
         if looks:
             self.levers.enable("waiting")
+
+    def _latency(self) -> Latency | None:
+        if not self.levers.asks("latency"):
+            return None
+        if "loop" not in self.levers.on:
+            self.levers.refuse("latency", "needs the loop, which alone sleeps for a limited time")
+            return None
+        try:
+            latency = Latency()
+        except Unneeded as reason:
+            self.levers.refuse("latency", str(reason))
+            return None
+        self.levers.enable("latency")
+        return latency
 
     def _look_whether_library_answers(self) -> None:
         for name in ("listings", "threads", "answers", "extras"):

@@ -42,7 +42,7 @@ def test_without_the_library(mounted, monkeypatch):
 def test_with_a_kernel_that_offers_too_little(mounted, monkeypatch):
     monkeypatch.setattr(handshake, "_NEEDED", 1 << 63)
     levers = mounted(works)
-    assert set(off(levers)) == {"handshake", "waiting", "passthrough", "answers"}
+    assert set(off(levers)) == {"handshake", "waiting", "latency", "passthrough", "answers"}
     assert "kernel is too old" in levers["handshake"]
 
 

@@ -35,7 +35,7 @@ def test_each_lever_is_reported(mounted, lever):
     levers = mounted(check, "auto" if lever is None else alone)
     for name, what in levers.items():
         if lever is None or name in alone:
-            expected = "needs the handshake" if lever in ("waiting", "answers") else "on"
+            expected = "needs the handshake" if lever in ("waiting", "latency", "answers") else "on"
             assert what.startswith(expected), levers
         else:
             assert what == "switched off"

@@ -1,11 +1,12 @@
 """How requests travel between the kernel and pyfuse3, faster than pyfuse3 does it alone.
 
-Eight *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
+Nine *levers*, each tried at start-up, each able to fail without harm, each switched off by name:
 
     handshake    mount(2) and INIT are ours: the kernel is told what pyfuse3 cannot ask for (no security.capability
                  look-up before writes, symbolic links cached, 1 MiB requests, the umask left to us)
     loop         requests are scheduled by a loop of our own, and trio is not imported
     waiting      the device is read or polled a few dozen times before the event loop is asked to wait for it
+    latency      idle processors do not halt while many requests come (needs handshake, loop, root, a virtual machine)
     passthrough  reads, writes and mmap of files in the upper go to the file itself; their fsync needs no Python (needs
                  handshake and library)
     listings     the kernel keeps directory listings, and opens no directory (needs library; not where a lower may
@@ -23,7 +24,7 @@ from typing import Final
 
 from cowfs.errors import UsageError
 
-LEVERS: Final = ("handshake", "loop", "waiting", "passthrough", "listings", "threads", "answers", "extras")
+LEVERS: Final = ("handshake", "loop", "waiting", "latency", "passthrough", "listings", "threads", "answers", "extras")
 AUTO: Final = "auto"
 PLAIN: Final = "plain"
 

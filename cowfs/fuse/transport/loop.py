@@ -24,6 +24,7 @@ from typing import Any, Final
 
 Function = Callable[..., Coroutine[Any, Any, Any]]
 _BELL_BYTES: Final = 4096
+_FOR_EVER: Final = float("inf")
 
 
 class Cancelled(BaseException):
@@ -313,15 +314,18 @@ class _Loop:
             heapq.heappop(self._timers)
         return max(0, self._timers[0].time - monotonic()) * 1000 if self._timers else None
 
-    def napper(self, descriptor: int) -> Callable[[], bool]:
+    def napper(self, descriptor: int) -> Callable[[float | None], bool]:
         poll = select.poll()
         for number in (self._ear, descriptor):
             poll.register(number, select.POLLIN)
 
-        def nap() -> bool:
+        def nap(seconds: float | None) -> bool:
             if self._ready or self._done or self._readers or self.signals or self.is_ending:
                 return False
-            found = poll.poll(self._patience())
+            patience = self._patience()
+            if seconds is not None:
+                patience = max(0, min(seconds * 1000, _FOR_EVER if patience is None else patience))
+            found = poll.poll(patience)
             return len(found) == 1 and found[0][0] == descriptor
 
         return nap
@@ -415,10 +419,11 @@ def current_trio_token() -> object:
     return _loop
 
 
-def napper(descriptor: int) -> Callable[[], bool]:
+def napper(descriptor: int) -> Callable[[float | None], bool]:
     """Not trio's: a function that sleeps until ``descriptor`` can be read, without giving the turn to others.
 
-    Which saves a turn of the loop after a sleep. It answers True then, and False where others have something to do.
+    Which saves a turn of the loop after a sleep. It answers True then, and False where others have something to do, or
+    it slept for the seconds that it is given.
     """
     return _loop.napper(descriptor)
 

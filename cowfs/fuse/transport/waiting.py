@@ -15,57 +15,80 @@ from typing import Any, Final
 import pyfuse3
 
 from cowfs.fuse import schedule
+from cowfs.fuse.transport.latency import BURST, Latency
 from cowfs.fuse.transport.library import Library
 
 _LOOKS: Final = 60  # some 40 microseconds
 _MANY_LOOKS: Final = 400
 _SHORT: Final = 300e-6  # seconds: a sleep that _MANY_LOOKS would have spared
-_TURNS: Final = 64  # requests in a row before other tasks get their turn: signals, work that came back from threads
 
 Wait = Callable[[], Awaitable[bool]]
+Sleep = Callable[[], Awaitable[int]]  # how often to look the next time; 0: the mount ends
 
 
-def install(descriptor: int, is_busy: Callable[[], bool], library: Library | None, *, looks: bool) -> None:
+def install(
+    descriptor: int,
+    is_busy: Callable[[], bool],
+    library: Library | None = None,
+    latency: Latency | None = None,
+    *,
+    looks: bool = True,
+) -> None:
     """Wait that way for ``descriptor``.
 
-    ``is_busy``: other tasks have work, so they get a turn after each request. ``library``: takes the requests. Without
-    ``looks`` it goes to sleep when there is none.
+    ``is_busy``: other tasks have work, so they get a turn after each request. ``library``: takes the requests.
+    ``latency``: is told of them. Without ``looks`` it goes to sleep when there is none.
     """
     module: Any = pyfuse3
-    before = module._wait_fuse_readable
-    sleep = _sleeper(descriptor, before, looks=looks)
-    module._wait_fuse_readable = (
-        _polls(descriptor, is_busy, sleep) if library is None else _reads(library, is_busy, sleep)
-    )
+    turn = _turner(is_busy, latency)
+    sleep = _sleeper(descriptor, module._wait_fuse_readable, latency, looks=looks)
+    module._wait_fuse_readable = _polls(descriptor, turn, sleep) if library is None else _reads(library, turn, sleep)
 
 
-def _sleeper(descriptor: int, wait: Wait, *, looks: bool) -> Callable[[], Awaitable[int]]:
-    """Sleeps until ``descriptor`` can be read, and says how often to look the next time; 0: the mount ends."""
+def _turner(is_busy: Callable[[], bool], latency: Latency | None) -> Callable[[], bool]:
+    """Says whether other tasks get their turn before the next request: signals, work that came back from threads."""
+    requests = 0
+
+    def is_over() -> bool:
+        nonlocal requests
+        requests += 1
+        if requests < BURST:
+            return is_busy()
+        requests = 0
+        if latency is not None:
+            latency.came()
+        return True
+
+    return is_over
+
+
+def _sleeper(descriptor: int, wait: Wait, latency: Latency | None, *, looks: bool) -> Sleep:
+    """Sleeps until ``descriptor`` can be read."""
     many, few = (_MANY_LOOKS, _LOOKS) if looks else (1, 1)
-    nap: Callable[[], bool] | None = None
+    nap: Callable[[float | None], bool] | None = None
 
     async def sleep() -> int:
         nonlocal nap
         if nap is None:
             nap = getattr(schedule.loop, "napper", _never)(descriptor)
         begin = monotonic()
-        if not nap() and not await wait():
+        if latency is not None and latency.held:
+            if nap(latency.until - begin):
+                return many if monotonic() - begin < _SHORT else few
+            latency.release()
+        if not nap(None) and not await wait():
             return 0
         return many if monotonic() - begin < _SHORT else few
 
     return sleep
 
 
-def _reads(library: Library, is_busy: Callable[[], bool], sleep: Callable[[], Awaitable[int]]) -> Wait:
+def _reads(library: Library, is_turn_over: Callable[[], bool], sleep: Sleep) -> Wait:
     """For a library that reads the device until it is drained."""
     drained, looks = library.drained, library.looks
-    turns = 0
 
     async def readable() -> bool:
-        nonlocal turns
-        turns += 1
-        if turns >= _TURNS or is_busy():
-            turns = 0
+        if is_turn_over():
             await schedule.loop.lowlevel.checkpoint()
         # Whatever ran meanwhile may have taken what woke us: then the library says so again.
         if drained[0]:
@@ -77,17 +100,15 @@ def _reads(library: Library, is_busy: Callable[[], bool], sleep: Callable[[], Aw
     return readable
 
 
-def _polls(descriptor: int, is_busy: Callable[[], bool], sleep: Callable[[], Awaitable[int]]) -> Wait:
+def _polls(descriptor: int, is_turn_over: Callable[[], bool], sleep: Sleep) -> Wait:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     look = poll.poll
-    turns, looks = 0, _LOOKS
+    looks = _LOOKS
 
     async def readable() -> bool:
-        nonlocal turns, looks
-        turns += 1
-        if turns >= _TURNS or is_busy():
-            turns = 0
+        nonlocal looks
+        if is_turn_over():
             await schedule.loop.lowlevel.checkpoint()
         while looks:
             # Nothing may run between the look that finds a request and the read: another task would take it away.
@@ -100,6 +121,6 @@ def _polls(descriptor: int, is_busy: Callable[[], bool], sleep: Callable[[], Awa
     return readable
 
 
-def _never(descriptor: int) -> Callable[[], bool]:
+def _never(descriptor: int) -> Callable[[float | None], bool]:
     """trio sleeps by itself only."""
-    return lambda: False
+    return lambda seconds: False
