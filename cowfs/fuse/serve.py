@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,7 +58,7 @@ def start(options: MountOptions, mountpoint: Path, *, detach: bool, log: Path | 
 def serve(options: MountOptions, mountpoint: Path, answer: forked.Answer) -> None:
     """Mount and serve in this process, until the mount ends. ``answer`` is told when it is live, or why it is not."""
     try:
-        _mount(options, mountpoint).run(answer.live)
+        _mount(options, mountpoint, answer.live).run(answer.live)
     except BaseException as failure:
         answer.failed(forked.reason(failure, os.fspath(mountpoint)))
         raise
@@ -146,7 +147,8 @@ def _stand_alone(log: Path | None) -> None:
     os.chdir("/")
 
 
-def _mount(options: MountOptions, mountpoint: Path) -> "Session":
+def _mount(options: MountOptions, mountpoint: Path, live: Callable[[], None] | None = None) -> "Session":
+    """``live`` is called where there is a mount already that is not served yet, and that is enough."""
     # Who asks for the end now has to wait until the session can leave no mount behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each open file of each user of the mount is one here
@@ -156,10 +158,7 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     gc.disable()  # a collection among ten thousand fresh objects of imports finds nothing and takes its time
     try:
         with lean.imports():
-            library = _import(levers)
-            from cowfs.fuse.session import Session
-
-            session = Session(options, mountpoint, levers, library)
+            session = _session(options, mountpoint, levers, live)
     finally:
         gc.enable()
     gc.freeze()
@@ -167,17 +166,29 @@ def _mount(options: MountOptions, mountpoint: Path) -> "Session":
     return session
 
 
+def _session(options: MountOptions, mountpoint: Path, levers: Levers, live: Callable[[], None] | None) -> "Session":
+    library = _load_library(levers)
+    from cowfs.fuse.ground import Ground
+
+    ground = Ground(options, mountpoint, levers)
+    try:
+        # An engine does not look inside at once: the rest is imported meanwhile. Whoever else mounts does.
+        if live is not None and options.engine is not None and ground.connect(passes=library is not None):
+            live()
+        _choose_loop(levers)
+        from cowfs.fuse.session import Session
+    except BaseException:
+        ground.leave()
+        raise
+    return Session(ground, library)
+
+
 def prepare() -> None:
     """Have everything imported that a mount with all levers needs, before there is one."""
-    _import(Levers(wanted(AUTO)))
-    import cowfs.fuse.session  # noqa: F401
-
-
-def _import(levers: Levers) -> Library | None:
-    """The C library and pyfuse3, in this order."""
-    library = _load_library(levers)
+    levers = Levers(wanted(AUTO))
+    _load_library(levers)
     _choose_loop(levers)
-    return library
+    import cowfs.fuse.session  # noqa: F401
 
 
 def _choose_loop(levers: Levers) -> None:

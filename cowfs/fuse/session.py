@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING
 
 import pyfuse3
 
-from cowfs.errors import MountError
-from cowfs.fuse import mountpoints, schedule, state
+from cowfs.fuse import schedule, state
 from cowfs.fuse.backings import Backings
 from cowfs.fuse.extras import Extras
+from cowfs.fuse.ground import Ground
 from cowfs.fuse.operations import Operations
 from cowfs.fuse.serve import ENDING
-from cowfs.fuse.transport import Levers, handshake, waiting
+from cowfs.fuse.transport import handshake, waiting
 from cowfs.fuse.transport.latency import Latency, Unneeded
 from cowfs.fuse.transport.library import Library
-from cowfs.fuse.transport.passthrough import Passthrough, stack_depth_above
+from cowfs.fuse.transport.passthrough import Passthrough
 from cowfs.options import MountOptions
-from cowfs.overlay import Overlay, open_overlay
 
 if TYPE_CHECKING:
     from cowfs.fuse.journaled import Journaled
@@ -40,21 +39,18 @@ class Session:
     One per process: pyfuse3 keeps its state in globals.
     """
 
-    def __init__(self, options: MountOptions, mountpoint: Path, levers: Levers, library: Library | None) -> None:
-        """Open the layers and mount. Raises OSError, and RuntimeError where libfuse refuses."""
-        self.levers = levers
-        self._options = options
-        self._mountpoint = Path(os.path.realpath(mountpoint))  # before it asks ourselves
-        self._device: int | None = None  # of the mount, once there is one
-        self._identity: int | None = None  # no other mount ever has it; None where the kernel does not tell
+    def __init__(self, ground: Ground, library: Library | None) -> None:
+        """Mount, where ``ground`` has not yet; it is ours. Raises OSError, and RuntimeError where libfuse refuses."""
+        self._ground = ground
+        self.levers = ground.levers
+        self._options = options = ground.options
         self._library = library
         self._takes: Library | None = None  # takes the requests from the device
-        self._connection: handshake.Connection | None = None
         self._on_live: Callable[[], None] = lambda: None
         self._failure: BaseException | None = None
         self._state: Path | None = None
         self._begun = False  # libfuse has a session
-        self._overlay = _overlay(options)
+        self._overlay = ground.overlay
         self._operations, self._journal = self._begin_operations(options)
         self._operations.enable_acl = options.acl
         try:
@@ -73,7 +69,7 @@ class Session:
         try:
             journal = Journal(options.journal, when_needed=options.journal_when_needed, ended=options.journal_ended)
         except BaseException:
-            self._overlay.close()
+            self._ground.leave()
             raise
         operations = Journaled(self._overlay, journal, each_write=options.each_write)
         return operations, operations
@@ -99,28 +95,22 @@ class Session:
             self._overlay.bare_numbers = self._library.answer_attributes()
 
     def _connect(self) -> None:
-        where, options = os.fspath(self._mountpoint), _mount_options(self._options)
-        if self.levers.asks("handshake"):
-            try:
-                connection = handshake.connect(self._options, self._mountpoint, stack_depth=self._stack_depth())
-            except handshake.HandshakeFailed as failure:
-                self.levers.refuse("handshake", str(failure))
-            else:
-                self._connection = connection
-                self._note_mount()
-                self._operations.umask_is_ours = True
-                where, options = connection.path, set(pyfuse3.default_options) & {"default_permissions"}
-        elif self._options.mounter >= 0:
-            raise MountError("an ordinary user's mount needs the handshake (--transport)")
-        if self._connection is None:
+        ground = self._ground
+        where, options = os.fspath(ground.mountpoint), _mount_options(self._options)
+        ground.connect(passes=self._library is not None)
+        if ground.connection is not None:
+            self._operations.umask_is_ours = True
+            where, options = ground.connection.path, set(pyfuse3.default_options) & {"default_permissions"}
+        else:
             self._refuse_without_handshake()
         self._operations.on_init = self._connected
         pyfuse3.init(self._operations, where, options)
         self._begun = True
-        self._note_mount()
         self._look_whether_library_answers()
-        if self._connection is not None:
-            self._choose_wait(self._connection.descriptor)
+        if ground.connection is not None:
+            self._choose_wait(ground.connection.descriptor)
+        else:
+            ground.note_mount()
 
     def _refuse_without_handshake(self) -> None:
         for name in ("waiting", "latency", "passthrough", "answers"):
@@ -162,23 +152,15 @@ class Session:
         if self._library is not None and "threads" in self.levers.on:
             self._operations.use_threads(self._library)
 
-    def _note_mount(self) -> None:
-        self._device = mountpoints.device_at(self._mountpoint)
-        self._identity = mountpoints.identity_at(self._mountpoint)
-
-    def _stack_depth(self) -> int:
-        upper = self._overlay.upper
-        if self._library is None or upper is None or not self.levers.asks("passthrough"):
-            return 0
-        return stack_depth_above(upper.work.fd)
-
     def _connected(self) -> None:
         """Libfuse handles INIT: the first request of all, before any that a program caused."""
         try:
-            if self._connection is not None:
-                self._finish_handshake(self._connection)
-            if self._device is not None:
-                self._state = state.publish(self._device, self._mountpoint, {"levers": self.levers.report()})
+            if self._ground.connection is not None:
+                self._finish_handshake(self._ground.connection)
+            if self._ground.device is not None:
+                self._state = state.publish(
+                    self._ground.device, self._ground.mountpoint, {"levers": self.levers.report()}
+                )
             self._on_live()
         except BaseException as failure:  # pyfuse3 would drop it and go on
             self._failure = failure
@@ -189,8 +171,8 @@ class Session:
         if self._takes is not None:
             os.set_blocking(connection.descriptor, False)
             self._takes.take_requests(answers="answers" in self.levers.on)
-        if self._device is not None:
-            handshake.read_ahead(self._device)
+        if self._ground.device is not None:
+            handshake.read_ahead(self._ground.device)
         self.levers.enable("handshake")
         if not self.levers.asks("passthrough") or self._library is None:
             return
@@ -233,33 +215,24 @@ class Session:
         """
         if self._state is not None:
             state.withdraw(self._state)
-        if self._connection is not None:
-            self._connection.close()
+        self._ground.hang_up()
         if self._library is not None:
             self._library.wait_for_threads()
         if self._begun:
             pyfuse3.close(unmount=False)
-        with contextlib.suppress(OSError):
-            self._unmount()
+        self._ground.unmount()
         if self._journal is not None:
             self._journal.end()
         self._overlay.close()
-
-    def _unmount(self) -> None:
-        if self._device is None or mountpoints.device_at(self._mountpoint) != self._device:
-            return
-        # Somebody's next mount may have the number of ours by now.
-        if self._identity is None or mountpoints.identity_at(self._mountpoint) == self._identity:
-            handshake.unmount(self._mountpoint, lazy=True)
 
     def _write_back(self, written: list[bytes]) -> None:
         """What was written through shared mappings comes as requests of the kernel's own; wait for them.
 
         syncfs(2) starts them and was seen not to wait for all of them (Linux 6.18); fsync(2) of each file does.
         """
-        if self._device is None or mountpoints.device_at(self._mountpoint) != self._device:
+        if not self._ground.is_on_top():
             return
-        root = os.open(self._mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(self._ground.mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             ctypes.CDLL(None).syncfs(root)
             for path in written:
@@ -293,18 +266,6 @@ class Session:
                         log.error("what was written did not reach the disk within %d s", _WRITE_BACK)
                         faulthandler.dump_traceback()
                 pyfuse3.terminate()
-
-
-def _overlay(options: MountOptions) -> Overlay:
-    if not options.layers:
-        return open_overlay(options)
-    if not options.apart:
-        from cowfs.views.labels import Labelled  # no start of a run must pay for these
-
-        return Labelled(options)
-    from cowfs.views.layered import Layered
-
-    return Layered(options)
 
 
 def _mount_options(options: MountOptions) -> set[str]:

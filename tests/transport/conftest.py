@@ -93,8 +93,8 @@ def _count_requests(calls: Path) -> None:
 
     original = serve._mount
 
-    def counting(options: MountOptions, mountpoint: Path) -> Any:
-        session = original(options, mountpoint)
+    def counting(options: MountOptions, mountpoint: Path, *live: Any) -> Any:
+        session = original(options, mountpoint, *live)
         log = os.open(calls, os.O_WRONLY | os.O_APPEND)
         import pyfuse3
 
