@@ -112,6 +112,8 @@ class Processes:
 
     def executing(self, pid: int) -> None:
         """A thread opens a program in order to execute it: soon it is something else."""
+        if len(self._executing) >= _PROCESSES:  # programs that opened nothing: most of them ended
+            self._executing = {one for one in self._executing if os.path.exists(f"/proc/{one}")}
         self._executing.add(pid)
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
             self._meet(_read_status(pid), 0)[0].executing = True

@@ -120,6 +120,15 @@ def test_a_program_of_the_same_name_is_known_by_its_opening(seen: Seen) -> None:
     assert seen.known()[after].argv[-1] == b"again"
 
 
+def test_programs_that_open_nothing_are_forgotten_when_they_ended(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cowfs.journal.processes._PROCESSES", 3)
+    for _ in range(8):
+        process = subprocess.Popen(["true"])
+        process.wait()
+        seen.people.executing(process.pid)
+    assert len(seen.people._executing) <= 3
+
+
 def test_who_adopts_a_process_is_not_its_parent(seen: Seen) -> None:
     """The parent is the one that was there when the process was first seen."""
     script = "sh -c 'echo $$; exec sleep 100' & echo $!; wait"
