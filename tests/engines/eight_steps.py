@@ -12,11 +12,6 @@ from tests.support import debian
 from tests.support.podman import Engine
 
 BASE, BUILT = "localhost/debian", "localhost/built"
-BUILDERS = {
-    "podman": ("podman", "build"),
-    "buildah": ("buildah", "bud", "--layers"),
-    "buildah-chroot": ("buildah", "bud", "--layers", "--isolation", "chroot"),
-}
 EPOCH = 1_700_000_000
 _ENVIRONMENT = f"""
 ENV DEBIAN_FRONTEND=noninteractive SOURCE_DATE_EPOCH={EPOCH} LC_ALL=C.UTF-8 \\
@@ -73,6 +68,6 @@ def build(engine: Engine, builder: str, image: str = "") -> Saved:
     engine.give(context)
     engine.podman("pull", "--quiet", image or debian.image())
     engine.podman("tag", engine.podman("images", "--quiet").strip(), BASE)
-    engine.run_well(*BUILDERS[builder], "--tag", BUILT, str(context))
+    engine.build("--tag", BUILT, str(context), builder=builder)
     engine.podman("save", "--quiet", "-o", str(engine.place / "saved"), BUILT)
     return read(engine.place / "saved")

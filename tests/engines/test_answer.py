@@ -16,7 +16,7 @@ from tests.engines.test_mixed import start
 from tests.run.conftest import wait_until
 from tests.support.docker import Docker
 from tests.support.person import INTERPRETER
-from tests.support.podman import KERNEL, Engine
+from tests.support.podman import BUILDERS, KERNEL, Engine
 
 Engines = Callable[..., Engine]
 MAIN = "from cowdiff.main import main; main()"
@@ -177,12 +177,9 @@ def context(tmp_path: Path) -> Path:
     return directory
 
 
-BUILDERS = {"podman": ("podman", "build"), "buildah": ("buildah", "bud", "--layers")}
-
-
-@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize("builder", ["podman", "buildah"])
 def test_which_step_of_a_build_changed_what(engine: Engine, context: Path, builder: str) -> None:
-    engine.run_well(*BUILDERS[builder], "--quiet", "--tag", "localhost/built", str(context))
+    engine.build("--quiet", "--tag", "localhost/built", str(context), builder=builder)
     wait_until(lambda: kept(engine) == 4)
     told = lines(engine, "build", "localhost/built")
     assert [(step["step"], step["layer"]) for step in told] == [
@@ -216,7 +213,7 @@ def test_which_step_of_a_build_changed_what(engine: Engine, context: Path, build
 def test_builds_of_other_origin_are_told_without_processes(engines: Engines, small: Path, context: Path) -> None:
     engine = engines("kernel", KERNEL)
     engine.podman("import", "--quiet", str(small), SMALL)
-    engine.podman("build", "--quiet", "--tag", "localhost/built", str(context))
+    engine.build("--quiet", "--tag", "localhost/built", str(context))
     told = lines(engine, "build", "podman:localhost/built")
     assert [step["processes"] for step in told if step["layer"]] == [None] * 5
     assert told[4]["shadows"] == [{"layer": 1, "bytes": 3 << 20}, {"layer": 3, "bytes": 7000}]
@@ -230,7 +227,7 @@ def test_steps_on_one_parent_at_once_are_told_apart(engine: Engine, tmp_path: Pa
         context = tmp_path / str(number)
         context.mkdir()
         (context / "Containerfile").write_text(f"FROM {SMALL}\nRUN echo {number} > /srv/mine{number} && sleep 1\n")
-        line = ["podman", "build", "--quiet", "--tag", f"localhost/built{number}", str(context)]
+        line = [*BUILDERS["podman"], "--quiet", "--tag", f"localhost/built{number}", str(context)]
         builders.append(subprocess.Popen(line, env=engine.environment, stdout=subprocess.DEVNULL))
     assert [builder.wait(timeout=100) for builder in builders] == [0, 0, 0]
     wait_until(lambda: kept(engine) == 3)
@@ -244,7 +241,7 @@ def test_what_podman_run_leaves_is_not_kept(engine: Engine, context: Path) -> No
     engine.podman("run", "--detach", "--rm", "--name", "short", SMALL, "sh", "-c", "touch /srv/short; sleep 1000")
     engine.podman("stop", "--time", "0", "short")
     engine.podman("run", "--detach", "--name", "long", SMALL, "sh", "-c", "touch /srv/long; sleep 1000")
-    engine.podman("build", "--quiet", "--tag", "localhost/built", str(context))
+    engine.build("--quiet", "--tag", "localhost/built", str(context))
     wait_until(lambda: kept(engine) == 4)
     engine.podman("rm", "--force", "--time", "0", "long")
     end = time.monotonic() + 20
@@ -277,7 +274,7 @@ def test_an_ordinary_users_container(rootless: Engine, small: Path) -> None:
     assert "D /usr/lib/program\n" in rootless.run_well(*line, "show", "podman:web")
     assert rootless.run_well(*line, "cat", "podman:web", "/srv/new") == "one\n"
     (rootless.place / "Containerfile").write_text(f"FROM {SMALL}\nRUN echo built > /srv/built && rm /srv/full/1\n")
-    rootless.podman("build", "--quiet", "--tag", "localhost/built", "--file", str(rootless.place / "Containerfile"))
+    rootless.build("--quiet", "--tag", "localhost/built", "--file", str(rootless.place / "Containerfile"))
     wait_until(lambda: kept(rootless))
     step = json.loads(rootless.run_well(*line, "build", "--json", "localhost/built").splitlines()[-1])
     assert step["shadows"] == [{"layer": 1, "bytes": 2}]

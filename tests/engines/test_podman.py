@@ -144,7 +144,7 @@ def test_prune_removes_everything(engines: Engines, ours: Path, small: Path, tmp
     (tmp_path / "Containerfile").write_text(
         f"FROM {SMALL}\nRUN rm -r /srv/gone && mv /srv/moved /m\nRUN echo x > /m/x\n"
     )
-    engine.podman("build", "--quiet", "--tag", "localhost/built", str(tmp_path))
+    engine.build("--quiet", "--tag", "localhost/built", str(tmp_path))
     engine.podman("run", "--name", "ended", "localhost/built", "sh", "-c", "rm -r /m")
     engine.podman("system", "prune", "--all", "--force", "--volumes")
     assert engine.podman("images", "--quiet") == ""

@@ -23,6 +23,12 @@ from tests.run.conftest import wait_until
 TOP = Path(__file__).parents[2]
 TIMEOUT = 300.0
 KERNEL = ""  # instead of a program: the kernel's overlayfs
+# Without a network: that of root's builds is a bridge of the machine, which stays there.
+BUILDERS = {
+    "podman": ("podman", "build", "--network", "none"),
+    "buildah": ("buildah", "bud", "--layers", "--network", "none"),
+    "buildah-chroot": ("buildah", "bud", "--layers", "--network", "none", "--isolation", "chroot"),
+}
 _CLEANING = ("/usr/bin/conmon", "/usr/bin/podman")
 _CONTAINERS = """
 [containers]
@@ -118,6 +124,10 @@ class Engine:
         assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stderr[-3000:]}"
         text: str = done.stdout
         return text
+
+    def build(self, *arguments: str, builder: str = "podman", **more: Any) -> str:
+        """What a builder prints; it must succeed."""
+        return self.run_well(*BUILDERS[builder], *arguments, **more)
 
     def terminal(self, *arguments: str) -> "pexpect.spawn[str]":
         """podman in a terminal."""
