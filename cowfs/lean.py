@@ -2,8 +2,9 @@
 
 ``with lean.imports():`` around imports. Inside, a module of ``_PROMISED`` that is not there yet is a promise: importing
 it brings nothing, and the first use brings the module. ``typing`` is the few names that our modules and pyfuse3 write
-annotations with, as those do nothing at run time. Behind the block later imports get what they name; who imported
-inside keeps the promise. Nothing here changes what a program does, only when it imports.
+annotations with, as those do nothing at run time; ``signal`` has numbers where it has enumerations. Behind the block
+later imports get what they name; who imported inside keeps the promise. Nothing here changes what a program does, only
+when it imports.
 
 Most of what the start of a mount imported was that (docs/architecture.md). Used by who serves one, around imports.
 """
@@ -142,8 +143,16 @@ def _typing() -> _Promise:
     return typing
 
 
+def _signal() -> _Promise:
+    """signal's half in C, which has all of it but the enumerations."""
+    signal = _Promise("signal")
+    vars(signal).update({name: it for name, it in vars(sys.modules["_signal"]).items() if not name.startswith("__")})
+    return signal
+
+
 _PROMISED = (
     _typing(),
+    _signal(),
     _Logging(),
     *map(_Promise, ("fnmatch", "json", "ntpath", "re", "threading")),
     _Promise("pickle", "PicklingError"),

@@ -6,10 +6,12 @@ Only command lines build one; the file system reads it and never looks at the en
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cowfs import ondisk
-from cowfs.model import LayerInfo
+
+if TYPE_CHECKING:
+    from cowfs.model import LayerInfo
 
 IdRanges = tuple[tuple[int, int, int], ...]  # first on disk, first shown, how many
 
@@ -55,7 +57,7 @@ class MountOptions(NamedTuple):
     journal_ended: Callable[[int], None] | None = None  # gets the journal's descriptor once all is written
     each_write: bool = False  # there every write, too: no passthrough then
     engine: EngineOptions | None = None  # the layers are an engine's: others read what we write, and we what they wrote
-    layers: tuple[LayerInfo, ...] = ()  # all that lowers and upper are of, bottom first: attributes tell of them
+    layers: "tuple[LayerInfo, ...]" = ()  # all that lowers and upper are of, bottom first: attributes tell of them
     apart: bool = False  # show each of these layers by itself, instead of the merge alone
     mounter: int = -1  # a socket to who mounts it, where this process may not (cowfs.fuse.transport.outside)
     source: str = "cowfs"  # the first field of /proc/mounts

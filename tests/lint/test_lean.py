@@ -70,6 +70,15 @@ with lean.imports():
 import typing
 assert typing.Annotated is Annotated and typing.NamedTuple.__module__ == "typing"
 """,
+    "signals are numbers until more is asked": """
+with lean.imports():
+    import signal
+assert "signal" not in sys.modules
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+assert signal.SIGTERM == 15 and 15 in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+assert signal.signal(signal.SIGINT, signal.SIG_DFL) and signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+assert signal.Signals(9).name == "SIGKILL" and "signal" in sys.modules
+""",
     "what is there stays": """
 import re
 with lean.imports():

@@ -32,7 +32,7 @@ HEAVY = {
 # Nor has a mount: they are promises of cowfs.lean.
 PROMISED = {
     "typing", "re", "logging", "traceback", "threading", "json", "pickle", "queue", "urllib.parse", "ipaddress",
-    "fnmatch", "ntpath", "weakref", "string",
+    "fnmatch", "ntpath", "weakref", "string", "signal",
 }  # fmt: skip
 TELL = "\nprint(*sys.modules, file=sys.stderr)"
 LAUNCHER = """
