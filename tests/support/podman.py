@@ -199,12 +199,11 @@ class Engine:
         self.run("podman", "rm", "--all", "--force", "--time", "0")
         self.run("buildah", "rm", "--all")
         left = self.overlays()
-        for pid in self._pausing():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+        self._end_pausing()
         self._unmount()
         end = time.monotonic() + 60
         while (processes := self.processes()) and time.monotonic() < end:
+            self._end_pausing()  # a late clean-up of podman's begins another
             time.sleep(0.05)
         assert (left, [command_line(pid) for pid in processes]) == ([], [])
         self._unmount()  # a late clean-up of podman's has made its store a mount point again
@@ -216,8 +215,14 @@ class Engine:
 
     def _pausing(self) -> Iterator[int]:
         """The process that keeps the user namespace of a rootless podman."""
-        for path in self.place.rglob("pause.pid"):
-            yield int(path.read_text())
+        with contextlib.suppress(FileNotFoundError, ValueError):  # none, or none yet
+            yield int((self.place / "tmp/pause.pid").read_text())
+
+    def _end_pausing(self) -> None:
+        for pid in self._pausing():
+            if pid in self.processes():  # the number may be another's by now
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
 
 
 def command_line(pid: int) -> str:
