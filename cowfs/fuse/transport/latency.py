@@ -7,6 +7,7 @@ wished for while many requests come, and no longer: it costs power, and the host
 the descriptor. Real processors wake up by themselves; nothing is wished for there.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from time import monotonic
@@ -52,11 +53,15 @@ class Latency:
         if now - self._last < _WINDOW:
             self.until = now + _WINDOW
             if not self.held:
-                os.write(self._device, _NONE)
+                self._wish(_NONE)
                 self.held = True
         self._last = now
 
     def release(self) -> None:
         """They came, and no more do."""
-        os.write(self._device, _ANY)
+        self._wish(_ANY)
         self.held = False
+
+    def _wish(self, microseconds: bytes) -> None:
+        with contextlib.suppress(OSError):  # no request may fail for that
+            os.write(self._device, microseconds)
