@@ -119,8 +119,9 @@ def test_exec_at_a_terminal(cowrun: Any, other: Any) -> None:
     shell = pexpect.spawn(line[0], line[1:], env=cowrun.environment, dimensions=(33, 111), timeout=30, encoding="utf-8")
     shell.expect_exact(PROMPT)
     shell.sendline("stty size; tty; echo $TERM")
-    shell.expect_exact("33 111\r\n/dev/pts/0\r\nxterm\r\n")
+    shell.expect_exact("33 111\r\n/dev/pts/0\r\nxterm\r\n" + PROMPT)
     shell.sendline("sleep 100")
+    wait_until(lambda: b"sleep\x00100\x00" in _commands(cowrun))  # a shell that is interrupted drops what it has read
     shell.sendintr()
     shell.expect_exact(PROMPT)
     shell.sendline("exit 5")
