@@ -162,6 +162,8 @@ class Session:
                     self._ground.device, self._ground.mountpoint, {"levers": self.levers.report()}
                 )
             self._on_live()
+        except handshake.Gone:
+            pyfuse3.terminate()
         except BaseException as failure:  # pyfuse3 would drop it and go on
             self._failure = failure
             pyfuse3.terminate()

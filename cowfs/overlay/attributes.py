@@ -20,7 +20,6 @@ from cowfs.state.nodes import DirNode, Node
 
 SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 _ACLS: Final = frozenset({ACL_ACCESS, ACL_DEFAULT})
-_ASKED: Final = _ACLS | {CAPABILITY}  # by the kernel at every turn
 _NEXT_ONES: Final = 256
 
 
@@ -137,7 +136,7 @@ class Attributes(Rename):
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """The value of an attribute. Raises ENODATA where it is absent, or one of our marks."""
-        if name in _ASKED and self._is_bare(node):
+        if name == CAPABILITY and self._is_bare(node):
             raise error(errno.ENODATA)
         path, follow = self.operand(node)
         return os.getxattr(path, self.marks.stored(name), follow_symlinks=follow)

@@ -16,6 +16,10 @@ DEFAULT_ACL = b"system.posix_acl_default"
 NEEDS_UMASK = "the default ACL takes the place of the umask"
 
 FINDS: dict[str, tuple[list[list[Entry]], list[Step]]] = {
+    "a symbolic link has no ACLs, and may not": (
+        [[Entry(b"l", 0o120000, content=b"a", mode=0o777)]],
+        [("getxattr", b"l", DEFAULT_ACL), ("removexattr", b"l", DEFAULT_ACL)],
+    ),
     "truncating a lower file to nothing sets its time": ([[file(b"a", b"k")]], [("truncate", b"a", 0)]),
     "a directory made in a setgid directory has what the default ACL leaves of its mode": (
         [[directory(b"d", 0o2777)]],

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from cowfs.fuse import serve
 from cowfs.fuse.transport import handshake
+from cowfs.options import EngineOptions, MountOptions
 from tests.run.conftest import wait_until
 
 FAILS = """
@@ -81,3 +84,15 @@ def test_unmounted_before_it_is_served(directories):
     again = mount(directories, "from cowfs.cli.overlay import main; main()")  # waits for the work directory
     assert again.returncode == 0, again.stderr
     subprocess.run(["umount", directories / "merged"], check=True)
+
+
+def test_who_unmounts_before_it_is_served_causes_no_error(directories, tmp_path, monkeypatch):
+    choose = serve._choose_loop
+    monkeypatch.setattr(serve, "_choose_loop", lambda levers: (time.sleep(0.5), choose(levers)))
+    options = MountOptions(
+        lowers=(directories / "lower",), upper=directories / "upper", work=directories / "work", engine=EngineOptions()
+    )
+    pid = serve.start(options, directories / "merged", detach=False, log=tmp_path / "log")
+    handshake.unmount(directories / "merged", lazy=False)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert (tmp_path / "log").read_text() == ""

@@ -23,11 +23,11 @@ from tests.run.conftest import wait_until
 TOP = Path(__file__).parents[2]
 TIMEOUT = 300.0
 KERNEL = ""  # instead of a program: the kernel's overlayfs
-# Without a network: that of root's builds is a bridge of the machine, which stays there.
+# Without a network: that of root's builds is a bridge of the machine, which stays there. A chroot has the machine's.
 BUILDERS = {
     "podman": ("podman", "build", "--network", "none"),
     "buildah": ("buildah", "bud", "--layers", "--network", "none"),
-    "buildah-chroot": ("buildah", "bud", "--layers", "--network", "none", "--isolation", "chroot"),
+    "buildah-chroot": ("buildah", "bud", "--layers", "--isolation", "chroot"),
 }
 _CLEANING = ("/usr/bin/conmon", "/usr/bin/podman")
 _CONTAINERS = """

@@ -56,6 +56,10 @@ class HandshakeFailed(Exception):
     """The kernel does not offer what the handshake is for, or no mount could be made this way."""
 
 
+class Gone(Exception):
+    """Nobody waits for the answer to INIT: the mount is gone."""
+
+
 class Connection:
     """A mount of ours whose INIT was read and not answered yet."""
 
@@ -80,7 +84,10 @@ class Connection:
         return f"/dev/fd/{self.descriptor}"
 
     def answer(self) -> None:
-        """Answer INIT, and put the device where libfuse reads. To be called by ``Operations.init``."""
+        """Answer INIT, and put the device where libfuse reads. To be called by ``Operations.init``.
+
+        Raises Gone where the mount ended before.
+        """
         out = _INIT_OUT.pack(
             7,
             _MINOR,
@@ -96,7 +103,10 @@ class Connection:
             self.stack_depth if self.flags & PASSTHROUGH else 0,
             0,
         )
-        os.write(self.device, _OUT_HEADER.pack(_OUT_HEADER.size + len(out), 0, self.unique) + out)
+        try:
+            os.write(self.device, _OUT_HEADER.pack(_OUT_HEADER.size + len(out), 0, self.unique) + out)
+        except FileNotFoundError:
+            raise Gone from None
         os.dup2(self.device, self.descriptor, inheritable=False)
         self.close()
 

@@ -86,11 +86,10 @@ int is_bare(uint64_t number)
     return slots && bare[find(number)];
 }
 
-/* Of other names a file system may say that it knows none such. */
+/* Of other names a file system may say that it knows none such, of ACLs of symbolic links it does. */
 int is_absent_where_bare(const char *name)
 {
-    return !strcmp(name, "security.capability") || !strcmp(name, "system.posix_acl_access")
-        || !strcmp(name, "system.posix_acl_default");
+    return !strcmp(name, "security.capability");
 }
 
 /* --- the device */
