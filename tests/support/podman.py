@@ -215,8 +215,9 @@ class Engine:
 
     def _pausing(self) -> Iterator[int]:
         """The process that keeps the user namespace of a rootless podman."""
-        with contextlib.suppress(FileNotFoundError, ValueError):  # none, or none yet
-            yield int((self.place / "tmp/pause.pid").read_text())
+        with contextlib.suppress(OSError, ValueError):  # the store changes meanwhile
+            for path in self.place.rglob("pause.pid"):
+                yield int(path.read_text())
 
     def _end_pausing(self) -> None:
         for pid in self._pausing():
