@@ -44,7 +44,7 @@ def is_mounted(directories):
 
 def environment():
     paths = os.pathsep.join(path for path in sys.path if path)
-    return {**os.environ, "PYTHONPATH": paths}
+    return {**os.environ, "PYTHONPATH": paths, "COWFS_TRANSPORT": "auto"}  # without the handshake nothing is early
 
 
 def test_a_mount_that_cannot_be_served_vanishes(directories):
