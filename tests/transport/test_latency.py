@@ -15,10 +15,16 @@ def ask(mount, times):
         (mount.merged / f"absent{number}").exists()
 
 
-def until(mount, expected):
+def released(mount):
+    """Wait until what was wished for is taken back; a machine that is busy elsewhere makes several bursts of it."""
     end = time.monotonic() + 20
-    while mount.wishes.read_bytes() != expected:
-        assert time.monotonic() < end, mount.wishes.read_bytes()
+    while True:
+        wishes = mount.wishes.read_bytes()
+        bursts, rest = divmod(len(wishes), len(HELD + RELEASED))
+        if bursts and not rest:
+            assert wishes == (HELD + RELEASED) * bursts
+            return wishes
+        assert time.monotonic() < end, wishes
         time.sleep(0.005)
 
 
@@ -29,10 +35,10 @@ def test_it_is_held_while_many_requests_come(mounted):
         ask(mount, 20)
         assert mount.wishes.read_bytes() == b""
         ask(mount, 2000)
-        until(mount, HELD + RELEASED)
+        wishes = released(mount)
         ask(mount, 1)
         time.sleep(0.1)
-        assert mount.wishes.read_bytes() == HELD + RELEASED
+        assert mount.wishes.read_bytes() == wishes
 
     mounted(check)
 
