@@ -46,10 +46,8 @@ def main() -> NoReturn:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
         os._exit(status)  # the interpreter's own end takes as long as the mount
-    except CowfsError as failure:
-        reason = str(failure)
-    except OSError as failure:
-        reason = forked.reason(failure, PROGRAM)
+    except (CowfsError, OSError) as failure:
+        reason = forked.reason(failure, "the mount")
     print(f"{PROGRAM}: {reason}", file=sys.stderr)
     sys.exit(_FAILED)
 

@@ -50,7 +50,6 @@ class Library:
         # the file's data is behind the descriptor, so that threads of the library's own may read it.
         self.backing = self._table("cowfs_backing", ctypes.c_int32, "i")
         self.whole = self._table("cowfs_whole", ctypes.c_uint8, "B")
-        self.unfinished = self._table("cowfs_unfinished", ctypes.c_int32, "i", 1)  # [0]: what its threads have to do
         # Once ``take_requests`` was called: [0] says how often the device is read before it counts as drained; [0] is 1
         # when it is, and to be set to 0 by whoever slept.
         self.looks = self._table("cowfs_looks", ctypes.c_int32, "i", 1)

@@ -31,7 +31,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t something = PTHREAD_COND_INITIALIZER, nothing = PTHREAD_COND_INITIALIZER;
 static struct job *first, **last = &first;
 static int threads, idle, woken, reading;
-int cowfs_unfinished;              /* jobs; Python reads it */
+int cowfs_unfinished;              /* jobs */
 
 static void *work(void *argument)
 {

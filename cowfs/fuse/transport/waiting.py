@@ -72,11 +72,12 @@ def _sleeper(descriptor: int, wait: Wait, latency: Latency | None, *, looks: boo
         if nap is None:
             nap = getattr(schedule.loop, "napper", _never)(descriptor)
         begin = monotonic()
+        is_there = False
         if latency is not None and latency.held:
-            if nap(latency.until - begin):
-                return many if monotonic() - begin < _SHORT else few
-            latency.release()
-        if not nap(None) and not await wait():
+            is_there = nap(latency.until - begin)
+            if not is_there:
+                latency.release()
+        if not is_there and not nap(None) and not await wait():
             return 0
         return many if monotonic() - begin < _SHORT else few
 
